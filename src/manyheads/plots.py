@@ -1,0 +1,213 @@
+"""Draws arrays on the reader's axes; colours have names that the site maps to light and dark."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from IPython.display import display as show_bundle
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+
+# The light theme's colours. The web book replaces each by a CSS variable that follows the reader's theme.
+PAPER, INK, MUTED, GRID = "#fdfcfa", "#22262b", "#5d646c", "#d9d8d3"
+BLUE, ORANGE, GREEN, PURPLE = "#0b62a8", "#b84e00", "#1a7554", "#8a3f8f"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE)
+MARKERS = ("o", "s", "^", "D")
+
+
+def use_style() -> None:
+    """Give every figure of the book one look, and stored figures the same bytes each time."""
+    mpl.rcParams.update(mpl.rcParamsDefault)
+    mpl.rcParams.update({
+        "axes.edgecolor": MUTED,
+        "axes.facecolor": PAPER,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.labelcolor": INK,
+        "axes.prop_cycle": cycler(color=SERIES, marker=MARKERS),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": INK,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": PAPER,
+        "font.size": 10,
+        "grid.color": GRID,
+        "grid.linewidth": 0.8,
+        "legend.frameon": False,
+        "legend.labelcolor": INK,
+        "lines.linewidth": 1.8,
+        "lines.markersize": 5,
+        "savefig.facecolor": PAPER,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "one head, many heads",
+        "text.color": INK,
+        "xtick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.color": MUTED,
+        "ytick.labelcolor": INK,
+    })  # fmt: skip
+
+
+def figure(
+    width: float = 6.4, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options
+) -> tuple[Figure, Axes | np.ndarray]:
+    """Open a figure in the book's look.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches; the page shows at most 7.2 of them side by side.
+    ncols, nrows : int
+        Number of panels.
+    **options
+        Handed to ``plt.subplots``, as ``sharey=True``.
+
+    Returns
+    -------
+    figure, and one ``Axes`` or an array of them
+    """
+    return plt.subplots(nrows, ncols, figsize=(width, height), **options)
+
+
+def display(fig: Figure, alt: str) -> None:
+    """Show a figure in the page with its text alternative, and close it.
+
+    It is stored as SVG for the web book, as PNG for where SVG is stripped, and as the alternative text.
+
+    Parameters
+    ----------
+    fig : Figure
+    alt : str
+        What the figure shows, for somebody who can't see it, in a sentence or two.
+
+    Raises
+    ------
+    ValueError
+        If ``alt`` is too short to say what the figure shows.
+    """
+    if len(alt.split()) < 5:
+        raise ValueError(f"alt must say what the figure shows, in five words or more, got {alt!r}")
+    svg, png = io.StringIO(), io.BytesIO()
+    fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    fig.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    plt.close(fig)
+    show_bundle({"image/svg+xml": svg.getvalue(), "image/png": png.getvalue(), "text/plain": alt}, raw=True)
+
+
+def shades(color: str = BLUE) -> ListedColormap:
+    """Make a map from 0 to 1 that is one colour, from clear to solid: it reads on light and dark paper.
+
+    Parameters
+    ----------
+    color : str
+        One of this module's colours.
+
+    Returns
+    -------
+    ListedColormap
+    """
+    steps = np.linspace(0, 1, 101)[:, None]
+    return ListedColormap(np.hstack([np.tile(to_rgb(color), (101, 1)), steps]))
+
+
+def heatmap(
+    weights: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    rows: list[str] | None = None,
+    columns: list[str] | None = None,
+    values: bool = False,
+    color: str = BLUE,
+) -> Axes:
+    """Draw attention weights on the one scale of the book: clear is 0, solid is 1.
+
+    Parameters
+    ----------
+    weights : array of shape (query, key)
+        Between 0 and 1.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    rows, columns : list of str, optional
+        Labels of the queries and of the keys.
+    values : bool
+        Whether to write each weight into its cell.
+    color : str
+        One of this module's colours.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If a weight isn't between 0 and 1, or the labels don't match the shape.
+    """
+    weights = np.asarray(weights, dtype=float)
+    if weights.ndim != 2 or not ((weights >= -1e-6) & (weights <= 1 + 1e-6)).all():
+        raise ValueError(
+            f"weights must have shape (query, key) and lie between 0 and 1, "
+            f"got shape {weights.shape}, from {weights.min()} to {weights.max()}"
+        )
+    for name, labels, n in (("rows", rows, weights.shape[0]), ("columns", columns, weights.shape[1])):
+        if labels is not None and len(labels) != n:
+            raise ValueError(f"{name} needs one label for each of the {n}, got {len(labels)}")
+    ax = figure()[1] if ax is None else ax
+    mesh = ax.pcolormesh(weights, cmap=shades(color), vmin=0, vmax=1, edgecolor=GRID, linewidth=0.4)
+    mesh.set_antialiased(True)
+    ax.invert_yaxis()
+    ax.set_aspect("equal")
+    ax.grid(False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    for axis, labels in ((ax.xaxis, columns), (ax.yaxis, rows)):
+        axis.set_ticks([] if labels is None else np.arange(len(labels)) + 0.5, labels)
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    if values:
+        for (i, j), weight in np.ndenumerate(weights):
+            shade = PAPER if weight > 0.55 else INK
+            ax.text(j + 0.5, i + 0.5, f"{weight:.2f}", ha="center", va="center", color=shade, fontsize=8)
+    return ax
+
+
+def spread(
+    x: np.ndarray, runs: np.ndarray, ax: Axes | None = None, *, label: str | None = None, **line
+) -> Axes:
+    """Draw the mean over seeds as a line and every seed as a dot, so that nothing hides in an average.
+
+    Parameters
+    ----------
+    x : array of shape (setting,)
+    runs : array of shape (setting, seed)
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    label : str, optional
+        Name of the line in a legend.
+    **line
+        Handed to ``ax.plot``, as ``color`` and ``linestyle``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If ``x`` and ``runs`` differ in their number of settings.
+    """
+    x, runs = np.asarray(x), np.asarray(runs, dtype=float)
+    if runs.ndim != 2 or len(runs) != len(x):
+        raise ValueError(f"runs must have shape (setting, seed) with {len(x)} settings, got {runs.shape}")
+    ax = figure()[1] if ax is None else ax
+    (mean,) = ax.plot(x, runs.mean(1), label=label, **line)
+    ax.plot(
+        np.repeat(x, runs.shape[1]), runs.ravel(), linestyle="none", marker=".", markersize=4,
+        color=mean.get_color(), alpha=0.5,
+    )  # fmt: skip
+    return ax
