@@ -35,6 +35,7 @@ def use_style() -> None:
         "axes.titlesize": 11,
         "figure.constrained_layout.use": True,
         "figure.facecolor": PAPER,
+        "font.family": "DejaVu Sans",
         "font.size": 10,
         "grid.color": GRID,
         "grid.linewidth": 0.8,
@@ -171,7 +172,7 @@ def heatmap(
     ax.xaxis.set_label_position("top")
     if values:
         for (i, j), weight in np.ndenumerate(weights):
-            shade = PAPER if weight > 0.55 else INK
+            shade = PAPER if weight > 0.7 else INK
             ax.text(j + 0.5, i + 0.5, f"{weight:.2f}", ha="center", va="center", color=shade, fontsize=8)
     return ax
 
