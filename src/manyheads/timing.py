@@ -1,0 +1,180 @@
+"""Measures what ``cost`` predicts: time side by side, memory by the allocator's own account."""
+
+import gc
+import math
+import os
+import platform
+import statistics
+import time
+import timeit
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.profiler import ProfilerActivity, profile
+
+
+class Spread(NamedTuple):
+    """The middle of several measurements, and how far they lie apart: a single number would hide the noise.
+
+    Parameters
+    ----------
+    median : float
+    low, high : float
+        The quartiles: half of the measurements lie between them.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Sum up repeated measurements so that one slow outlier doesn't move the result.
+
+    Parameters
+    ----------
+    samples : sequence of float
+
+    Returns
+    -------
+    Spread
+
+    Raises
+    ------
+    ValueError
+        If there is no sample, or one isn't finite.
+    """
+    if len(samples) == 0:
+        raise ValueError("a median needs at least one sample, got none")
+    if not all(map(math.isfinite, samples)):
+        raise ValueError(f"samples must be finite, got {list(samples)}")
+    if len(samples) == 1:
+        return Spread(samples[0], samples[0], samples[0])
+    low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def cpu_seconds(
+    runs: Mapping[str, Callable[[], object]], *, rounds: int = 9, warmup: int = 1, at_least: float = 0.0
+) -> dict[str, list[float]]:
+    """Time several functions in turns, so that whatever slows the machine slows all of them.
+
+    CPU time of this process is taken, not the clock on the wall: what other processes do counts less.
+    Every second round runs backwards, so that nobody always follows the same neighbour.
+
+    Parameters
+    ----------
+    runs : mapping from name to function without arguments
+    rounds : int
+        How often each is timed.
+    warmup : int
+        How often each is called before, untimed.
+    at_least : float
+        Seconds that a timing should last; a shorter function is called several times in a row and the
+        mean is taken. Windows counts CPU time in steps of 1/64 s, so there it should be 0.2 or more.
+
+    Returns
+    -------
+    dict from name to list of float
+        CPU seconds of one call, one entry a round.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to run, no round, or a negative ``warmup`` or ``at_least``.
+    """
+    if not runs:
+        raise ValueError("nothing to time: runs is empty")
+    if rounds < 1 or warmup < 0 or not 0 <= at_least < math.inf:
+        raise ValueError(
+            f"timing needs rounds ≥ 1, warmup ≥ 0 and finite at_least ≥ 0: "
+            f"got rounds={rounds}, warmup={warmup}, at_least={at_least}"
+        )
+    timers = {name: timeit.Timer(run, timer=time.process_time) for name, run in runs.items()}
+    calls = {}
+    for name, timer in timers.items():
+        timer.timeit(warmup)
+        once = max(timer.timeit(1), 1e-6)
+        calls[name] = max(1, math.ceil(at_least / once))
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for i in range(rounds):
+        for name in list(runs)[:: -1 if i % 2 else 1]:
+            seconds[name].append(timers[name].timeit(calls[name]) / calls[name])
+    return seconds
+
+
+def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Spread]:
+    """Say how many times as long as the baseline each run took, round by round.
+
+    Parameters
+    ----------
+    seconds : mapping from name to sequence of float
+        From :func:`cpu_seconds`.
+    baseline : str
+        Which name counts as 1.
+
+    Returns
+    -------
+    dict from name to Spread
+
+    Raises
+    ------
+    KeyError
+        If ``baseline`` isn't among the names.
+    ValueError
+        If rounds don't pair up, or a baseline took no measurable time.
+    """
+    if baseline not in seconds:
+        raise KeyError(f"no run is called {baseline!r}; there are {sorted(seconds)}")
+    if not all(s > 0 for s in seconds[baseline]):
+        raise ValueError(
+            f"{baseline!r} took no measurable time in some round: give cpu_seconds a larger at_least"
+        )
+    return {
+        name: spread([s / base for s, base in zip(samples, seconds[baseline], strict=True)])
+        for name, samples in seconds.items()
+    }
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Find the most memory that a run holds at once, on top of what was there before.
+
+    torch's allocator keeps the account, so it works on every system and counts the fused kernel's own
+    scratch too; what isn't a tensor (NumPy, Python) is not in it.
+
+    Parameters
+    ----------
+    run : function without arguments
+        Called twice: the first call warms up and isn't counted.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else torch's profiler writes start and stop to stderr
+    run()
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
+        run()
+    events = [e for e in account.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]  # freed memory is negative
+    return max(accumulate(changes), default=0)
+
+
+def cpu_name() -> str:
+    """Name the machine's processor: a time without it says nothing.
+
+    Returns
+    -------
+    str
+        As the system reports it; the bare architecture where it doesn't.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return (names or [platform.processor()])[0] or platform.machine()
