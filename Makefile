@@ -41,8 +41,7 @@ lint: $(READY)  ## check style
 	$(BIN)/ruff format --check .
 
 notebooks: $(READY)  ## run every notebook again, in place
-	for notebook in chapters/*.ipynb; do \
-	  $(BIN)/jupyter execute --inplace --timeout=120 $$notebook || exit 1; done
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False chapters/*.ipynb
 
 results: $(READY)  ## run every sweep again, into chapters/results (about half an hour)
 	$(BIN)/python -m manyheads.experiments --again
