@@ -26,7 +26,7 @@ def test_another_torch_is_refused_with_the_command(monkeypatch, found):
 
 
 def test_missing_weights_name_the_command():
-    with pytest.raises(FileNotFoundError, match="not installed.*make models"):
+    with pytest.raises(FileNotFoundError, match=r"not installed.*make models"):
         environment.weights_file("no_such_package", "model.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors in package numpy.*make models"):
         environment.weights_file("numpy", "model.safetensors")
