@@ -161,7 +161,8 @@ def attend(
     if return_weights:
         weights = attention_weights(query, key, mask, scale)
         return F.dropout(weights, dropout, training=dropout > 0) @ value, weights
-    axes = (None,) * (4 - query.ndim)  # the fused kernel wants four axes
+    mask = None if mask is None else torch.atleast_2d(mask)  # the fused kernel wants two axes here,
+    axes = (None,) * (4 - query.ndim)  # and four here
     mix = F.scaled_dot_product_attention(
         query[axes], key[axes], value[axes], mask, dropout, causal, scale=scale
     )
