@@ -105,7 +105,7 @@ def test_ratios_need_a_baseline_that_took_time():
         timing.ratios({"b": [1.0], "a": [1.0]}, "c")
     with pytest.raises(ValueError, match="'a' took no measurable time in some round"):
         timing.ratios({"a": [1.0, 0.0], "b": [1.0, 1.0]}, "a")
-    with pytest.raises(ValueError, match="shorter than argument"):
+    with pytest.raises(ValueError, match=r"argument 2 is (shorter|longer)"):
         timing.ratios({"a": [1.0, 2.0], "b": [1.0]}, "a")
 
 
