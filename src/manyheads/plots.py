@@ -1,11 +1,13 @@
 """Draws arrays on the reader's axes; colours have names that the site maps to light and dark."""
 
 import io
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from IPython.display import display as show_bundle
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
@@ -16,10 +18,18 @@ PAPER, INK, MUTED, GRID = "#fdfcfa", "#22262b", "#5d646c", "#d9d8d3"
 BLUE, ORANGE, GREEN, PURPLE = "#0b62a8", "#b84e00", "#1a7554", "#8a3f8f"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 MARKERS = ("o", "s", "^", "D")
+FONT = "Manyheads Sans"
 
 
 def use_style() -> None:
-    """Give every figure of the book one look, and stored figures the same bytes each time."""
+    """Give every figure of the book one look, and stored figures the same bytes each time.
+
+    Words are drawn as outlines of the book's own font: formulas keep their shape in every browser and notebook.
+    """
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in sorted(str(path) for path in Path(__file__).with_name("fonts").glob("*.ttf")):
+        if path not in known:
+            font_manager.fontManager.addfont(path)
     mpl.rcParams.update(mpl.rcParamsDefault)
     mpl.rcParams.update({
         "axes.edgecolor": MUTED,
@@ -32,19 +42,25 @@ def use_style() -> None:
         "axes.spines.top": False,
         "axes.titlecolor": INK,
         "axes.titlelocation": "left",
-        "axes.titlesize": 11,
+        "axes.titlesize": 12,
+        "axes.titleweight": "bold",
         "figure.constrained_layout.use": True,
         "figure.facecolor": PAPER,
-        "font.family": "DejaVu Sans",
-        "font.size": 10,
+        "font.family": [FONT, "DejaVu Sans"],
+        "font.size": 11,
         "grid.color": GRID,
         "grid.linewidth": 0.8,
         "legend.frameon": False,
         "legend.labelcolor": INK,
         "lines.linewidth": 1.8,
         "lines.markersize": 5,
+        "mathtext.fontset": "custom",
+        "mathtext.rm": FONT,
+        "mathtext.it": f"{FONT}:italic",
+        "mathtext.bf": f"{FONT}:bold",
+        "mathtext.fallback": "stixsans",
         "savefig.facecolor": PAPER,
-        "svg.fonttype": "none",
+        "svg.fonttype": "path",
         "svg.hashsalt": "one head, many heads",
         "text.color": INK,
         "xtick.color": MUTED,
@@ -172,8 +188,8 @@ def heatmap(
     ax.xaxis.set_label_position("top")
     if values:
         for (i, j), weight in np.ndenumerate(weights):
-            shade = PAPER if weight > 0.7 else INK
-            ax.text(j + 0.5, i + 0.5, f"{weight:.2f}", ha="center", va="center", color=shade, fontsize=8)
+            shade = PAPER if weight > 0.75 else INK
+            ax.text(j + 0.5, i + 0.5, f"{weight:.2f}", ha="center", va="center", color=shade, fontsize=9)
     return ax
 
 
