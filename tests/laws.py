@@ -611,16 +611,25 @@ def no_bias_means_no_bias(attention):
 
 
 @fact
-def dropout_is_for_training_only_and_keeps_the_mean(attention):
-    case = Case(n_query=2, n_key=5, d_value=3, leading=(4000,))
-    query, key, value = (t[:1].expand(case.leading[0], -1, -1) for t in case.qkv())
-    wanted = attention.attend(query, key, value)[0]
+def dropout_drops_weights_each_on_its_own_and_keeps_their_mean(attention):
+    query, key, _ = Case(n_query=50, n_key=70).qkv()
+    value = torch.eye(70, dtype=torch.float64).expand(
+        2, -1, -1
+    )  # so that the mix is the weights that are left
+    weights = attention.attend(query, key, value)
     for return_weights in (False, True):
         torch.manual_seed(0)
-        found = attention.attend(query, key, value, dropout=0.3, return_weights=return_weights)
-        found = found[0] if return_weights else found
-        assert not torch.equal(found[0], found[1])
-        assert (found.mean(0) - wanted).abs().max() < 6 * found.std(0).max() / math.sqrt(len(found))
+        left = attention.attend(query, key, value, dropout=0.3, return_weights=return_weights)
+        left = left[0] if return_weights else left
+        kept = left != 0
+        near(left[kept], weights[kept] / 0.7)
+        for share in (kept.double().mean(), kept[:, 3].double().mean(), kept[..., 3].double().mean()):
+            assert abs(share - 0.7) < 0.2
+        assert abs(kept.double().mean() - 0.7) < 0.02
+
+
+@fact
+def layers_drop_only_while_they_are_trained(attention):
     for layer in (
         attention.MultiHeadAttention(12, 3, dropout=0.5).double(),
         attention.SelfAttention(12, dropout=0.5).double(),
@@ -717,6 +726,9 @@ def a_wrong_mask_says_so(attention):
         for shape in ((7, 5), (3, 5, 7), (2, 1, 5, 7), (5, 1, 7)):
             with says(ValueError, r"broadcast to the scores .*= \(2, 5, 7\)", f"got .{str(shape)[1:-1]}"):
                 attention.attend(q, k, k, torch.ones(shape, dtype=torch.bool), return_weights=return_weights)
+        with says(ValueError, r"= \(1, 5, 7\)", r"got \(2, 5, 7\)"):  # the mask must not enlarge the scores
+            mask = torch.ones(2, 5, 7, dtype=torch.bool)
+            attention.attend(q[:1], k[:1], k[:1], mask, return_weights=return_weights)
     x = torch.zeros(2, 5, 12)
     with says(ValueError, r"\(2, 3, 5, 5\)", r"got \(2, 4, 5, 5\)"):
         attention.MultiHeadAttention(12, 3)(x, mask=torch.ones(2, 4, 5, 5, dtype=torch.bool))
