@@ -24,7 +24,7 @@ FONT = "Manyheads Sans"
 def use_style() -> None:
     """Give every figure of the book one look, and stored figures the same bytes each time.
 
-    Words are drawn as outlines of the book's own font: formulas keep their shape in every browser and notebook.
+    Words are drawn as outlines of the book's own font, so formulas keep their shape wherever they are shown.
     """
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     for path in sorted(str(path) for path in Path(__file__).with_name("fonts").glob("*.ttf")):
