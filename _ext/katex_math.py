@@ -1,0 +1,69 @@
+"""Renders formulas while the site is built, with KaTeX in this process: a page needs no script to show them.
+
+Sphinx would otherwise load MathJax from another host on every page. A formula that KaTeX can't read is a
+warning, and warnings fail the build.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import dukpy
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.fileutil import copy_asset
+from sphinx.util.math import get_node_equation_number
+
+KATEX = Path(__file__).with_name("katex")  # version 0.19.1 from npm: script, style, fonts and licence as published
+logger = logging.getLogger(__name__)
+
+
+@cache
+def interpreter():
+    engine = dukpy.JSInterpreter()
+    engine.evaljs((KATEX / "katex.min.js").read_text(encoding="utf-8") + "; 0")  # 0: the result must be plain data
+    return engine
+
+
+@cache
+def render(tex, display):
+    options = {"displayMode": display, "output": "htmlAndMathml", "strict": "error", "throwOnError": True}
+    return interpreter().evaljs("katex.renderToString(dukpy.tex, dukpy.options)", tex=tex, options=options)
+
+
+def html(tex, display, node):
+    try:
+        return render(tex, display)
+    except dukpy.JSRuntimeError as error:
+        logger.warning("KaTeX can't read %r: %s", tex, str(error).splitlines()[0], location=node, type="katex")
+        return ""
+
+
+def visit_math(translator, node):
+    translator.body.append(html(node.astext(), False, node))
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator, node):
+    tex = node.astext()
+    if node["number"]:
+        tex += rf"\tag{{{get_node_equation_number(translator, node)}}}"
+    translator.body.append(translator.starttag(node, "div", CLASS="math-block") + html(tex, True, node) + "</div>\n")
+    raise nodes.SkipNode
+
+
+def load_style_where_needed(app, pagename, templatename, context, doctree):
+    if 'class="katex' in context.get("body", ""):
+        app.add_css_file("katex/katex.min.css")
+
+
+def copy_style(app, exception):
+    if app.builder.format == "html" and exception is None:
+        for name in ("katex.min.css", "fonts", "LICENSE"):
+            copy_asset(KATEX / name, Path(app.outdir) / "_static" / "katex" / ("fonts" if name == "fonts" else ""))
+
+
+def setup(app):
+    app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
+    app.connect("html-page-context", load_style_where_needed)
+    app.connect("build-finished", copy_style)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
