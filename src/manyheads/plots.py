@@ -1,6 +1,7 @@
 """Draws arrays on the reader's axes; colours have names that the site maps to light and dark."""
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 # The light theme's colours. The web book replaces each by a CSS variable that follows the reader's theme.
 PAPER, INK, MUTED, GRID = "#fdfcfa", "#22262b", "#5d646c", "#d9d8d3"
@@ -58,6 +60,10 @@ def use_style() -> None:
         "mathtext.rm": FONT,
         "mathtext.it": f"{FONT}:italic",
         "mathtext.bf": f"{FONT}:bold",
+        "mathtext.bfit": f"{FONT}:bold",
+        "mathtext.cal": f"{FONT}:italic",
+        "mathtext.sf": FONT,
+        "mathtext.tt": "DejaVu Sans Mono",
         "mathtext.fallback": "stixsans",
         "savefig.facecolor": PAPER,
         "svg.fonttype": "path",
@@ -109,11 +115,36 @@ def display(fig: Figure, alt: str) -> None:
     """
     if len(alt.split()) < 5:
         raise ValueError(f"alt must say what the figure shows, in five words or more, got {alt!r}")
-    svg, png = io.StringIO(), io.BytesIO()
+    svg, png, small_png = io.StringIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     fig.savefig(png, format="png", dpi=110, metadata={"Software": None})
     plt.close(fig)
-    show_bundle({"image/svg+xml": svg.getvalue(), "image/png": png.getvalue(), "text/plain": alt}, raw=True)
+    # 128 colours look the same in a plot, and take a third of the room.
+    Image.open(png).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small_png, "png", optimize=True)
+    show_bundle(
+        {"image/svg+xml": _compact(svg.getvalue()), "image/png": small_png.getvalue(), "text/plain": alt},
+        raw=True,
+    )
+
+
+def _compact(svg: str) -> str:
+    """Halve what a stored figure weighs: no line ends, comments or thousandths of a point, short names."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s+", " ", svg).replace("> <", "><")
+    svg = re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(FONT.replace(" ", "") + r"-(\w)\w*-", r"\1", svg)  # a glyph's name, as R41
+    return re.sub(r'(?<= d=")[^".]*(?=" transform="scale)', _relative, svg)
+
+
+def _relative(outline: re.Match) -> str:
+    """Write a glyph's outline by its small steps from point to point, not by its places."""
+    steps, here, start = [], (0, 0), (0, 0)
+    for command, numbers in re.findall(r"([MLQCz])([^MLQCz]*)", outline[0]):
+        points = [int(number) for number in numbers.split()]
+        steps += [command.lower(), " ".join(str(p - here[i % 2]) for i, p in enumerate(points))]
+        here = tuple(points[-2:]) if points else start
+        start = here if command == "M" else start
+    return "".join(steps).replace(" -", "-")
 
 
 def shades(color: str = BLUE) -> ListedColormap:
