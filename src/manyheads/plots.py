@@ -120,7 +120,8 @@ def display(fig: Figure, alt: str) -> None:
     fig.savefig(png, format="png", dpi=110, metadata={"Software": None})
     plt.close(fig)
     # 128 colours look the same in a plot, and take a third of the room.
-    Image.open(png).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small_png, "png", optimize=True)
+    few_colours = Image.open(png).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    few_colours.save(small_png, "png", optimize=True)
     show_bundle(
         {"image/svg+xml": _compact(svg.getvalue()), "image/png": small_png.getvalue(), "text/plain": alt},
         raw=True,
