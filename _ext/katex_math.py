@@ -13,20 +13,25 @@ from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.math import get_node_equation_number
 
-KATEX = Path(__file__).with_name("katex")  # version 0.19.1 from npm: script, style, fonts and licence as published
+KATEX = Path(__file__).with_name(
+    "katex"
+)  # npm katex 0.19.1: script, style, woff2 fonts and licence, as published
+OPTIONS = {"output": "htmlAndMathml", "strict": "error", "throwOnError": True}
 logger = logging.getLogger(__name__)
 
 
 @cache
 def interpreter():
     engine = dukpy.JSInterpreter()
-    engine.evaljs((KATEX / "katex.min.js").read_text(encoding="utf-8") + "; 0")  # 0: the result must be plain data
+    engine.evaljs(
+        (KATEX / "katex.min.js").read_text(encoding="utf-8") + "; 0"
+    )  # 0: dukpy wants a plain result
     return engine
 
 
 @cache
 def render(tex, display):
-    options = {"displayMode": display, "output": "htmlAndMathml", "strict": "error", "throwOnError": True}
+    options = {**OPTIONS, "displayMode": display}
     return interpreter().evaljs("katex.renderToString(dukpy.tex, dukpy.options)", tex=tex, options=options)
 
 
@@ -34,7 +39,7 @@ def html(tex, display, node):
     try:
         return render(tex, display)
     except dukpy.JSRuntimeError as error:
-        logger.warning("KaTeX can't read %r: %s", tex, str(error).splitlines()[0], location=node, type="katex")
+        logger.warning("KaTeX can't read %r: %s", tex, str(error).splitlines()[0], location=node)
         return ""
 
 
@@ -47,7 +52,8 @@ def visit_math_block(translator, node):
     tex = node.astext()
     if node["number"]:
         tex += rf"\tag{{{get_node_equation_number(translator, node)}}}"
-    translator.body.append(translator.starttag(node, "div", CLASS="math-block") + html(tex, True, node) + "</div>\n")
+    translator.body.append(translator.starttag(node, "div", CLASS="math-block"))
+    translator.body.append(html(tex, True, node) + "</div>\n")
     raise nodes.SkipNode
 
 
@@ -58,8 +64,10 @@ def load_style_where_needed(app, pagename, templatename, context, doctree):
 
 def copy_style(app, exception):
     if app.builder.format == "html" and exception is None:
-        for name in ("katex.min.css", "fonts", "LICENSE"):
-            copy_asset(KATEX / name, Path(app.outdir) / "_static" / "katex" / ("fonts" if name == "fonts" else ""))
+        target = Path(app.outdir) / "_static" / "katex"
+        for name in ("katex.min.css", "LICENSE"):
+            copy_asset(KATEX / name, target)
+        copy_asset(KATEX / "fonts", target / "fonts")
 
 
 def setup(app):

@@ -1,4 +1,4 @@
-"""The page around the text: a small theme of our own, and the few places where Sphinx's markup needs mending."""
+"""The page around the text: a small theme of our own, and the few places where markup needs mending."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
-OWN_STYLE = ("pygments.css", "mystnb.")  # site.css draws code and notebook cells itself, in the book's colours
-
 
 def name_solutions(app, doctree):
+    """Let a hidden solution unfold under its own word, not under that of other hidden cells."""
     for cell in doctree.findall(nodes.container):
         if "tag_solution" in cell["classes"]:
             cell["prompt_show"] = "Solution"
@@ -26,18 +25,23 @@ def close_fold(translator, node):
 
 
 def mend(app, pagename, templatename, context, doctree):
-    """Give tables their own scroll box, the bibliography a list that readers of lists understand."""
-    context["css_files"] = [css for css in context["css_files"] if not any(n in str(css.filename) for n in OWN_STYLE)]
+    # site.css draws code and cells itself, in the book's colours
+    others = ("pygments.css", "mystnb.")
+    context["css_files"] = [
+        css for css in context["css_files"] if not any(name in str(css.filename) for name in others)
+    ]
     body = context.get("body", "")
+    # a wide table scrolls in its own box, not the page
     body = body.replace("<table", '<div class="scroll"><table').replace("</table>", "</table></div>")
+    # docutils puts roles of printed books into a plain list, which then has no items
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
-    body = body.replace(' role="doc-backlink"', "").replace(' role="doc-biblioref"', "")
-    context["body"] = re.sub(r'(<a class="headerlink" [^>]*title=)"[^"]*"', r'\1"Link here"', body)
+    body = re.sub(r' role="doc-(backlink|biblioref|noteref)"', "", body)
+    context["body"] = body
 
 
 def setup(app):
     app.add_html_theme("quiet", Path(__file__).with_name("theme"))
     app.connect("doctree-read", name_solutions)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
-    app.connect("html-page-context", mend, priority=900)
+    app.connect("html-page-context", mend, priority=900)  # after the extensions that add their styles
     return {"parallel_read_safe": True, "parallel_write_safe": True}

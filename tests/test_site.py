@@ -1,0 +1,373 @@
+"""The built site in a real browser: over http under a sub-path, and from the disk.
+
+Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures stay in _build/screenshots.
+"""
+
+import functools
+import gzip
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import axe_playwright_python
+import nbformat
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+
+from manyheads import plots
+
+ROOT = Path(__file__).parent.parent
+SCREENSHOTS = ROOT / "_build" / "screenshots"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]
+PAGES = [*LISTED, "search"]
+LOOKS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MAX_BYTES, MAX_REQUESTS = 500_000, 40
+
+
+def build(source, output):
+    """Build a book as ``make book`` does."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", output]
+    command += ["--all", "-W", "-n", "--keep-going", "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built pages."""
+    output = tmp_path_factory.mktemp("site")
+    done = build(ROOT, output)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return output / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    """The site's address over http, not at the root of its host."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=site.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{site.name}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        missing = "no Chromium found: install Debian's package chromium"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    quiet = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
+    contexts = []
+
+    def open_page(address, theme="light", width=1280):
+        height = 800 if width > 800 else 844
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults, page.addresses = [], []
+        page.on("request", lambda request: page.addresses.append(request.url))
+        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
+        page.on(
+            "response",
+            lambda answer: answer.status < 400 or page.faults.append(f"{answer.status}: {answer.url}"),
+        )
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type in ("error", "warning") and page.faults.append(message.text),
+        )
+        page.goto(address)
+        page.evaluate("document.fonts.ready")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def html(site, page):
+    return (site / f"{page}.html").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------------- every page, looked at
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("theme", "width"), LOOKS)
+def test_page_is_open_to_everyone(open_page, served, name, theme, width):
+    page = open_page(f"{served}{name}.html", theme, width)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name.split('/')[-1]}-{width}-{theme}.png", full_page=True)
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    page.evaluate(AXE)
+    found = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", WCAG)[
+        "violations"
+    ]
+    assert not found, "\n".join(
+        f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"][:3]
+    )
+    follows = """() => {
+        const paper = getComputedStyle(document.body).backgroundColor;
+        const grounds = document.querySelectorAll('.figure svg > g > g:first-of-type > path');
+        return [...grounds].every((ground) => getComputedStyle(ground).fill === paper);
+    }"""
+    assert page.evaluate(follows), "a figure's paper isn't the page's"
+    if width == 390:
+        page.set_viewport_size({"width": 360, "height": 800})
+    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wider == 0, f"the page is {wider} pixels wider than the screen"
+    assert not page.faults
+    strangers = [url for url in page.addresses if not url.startswith((served, "data:"))]
+    assert not strangers
+    assert page.locator("input[type=search]").count() == 1
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(open_page, served, site, name):
+    page = open_page(f"{served}{name}.html")
+    asked = {url for url in page.addresses if url.startswith("http")}
+    files = [site / unquote(urlsplit(url).path).removeprefix(f"/{site.name}/") for url in asked]
+    weight = sum(len(gzip.compress(file.read_bytes())) for file in files)
+    assert weight <= MAX_BYTES
+    assert len(asked) <= MAX_REQUESTS
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_from_the_disk(open_page, site, name):
+    page = open_page((site / f"{name}.html").as_uri())
+    assert not page.faults
+    assert all(url.startswith((site.as_uri(), "data:")) for url in page.addresses)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_formulas_are_drawn(open_page, site, name):
+    source = ROOT / f"{name}.ipynb"
+    if source.exists():
+        words = "\n".join(
+            cell.source for cell in nbformat.read(source, 4).cells if cell.cell_type == "markdown"
+        )
+    else:
+        words = source.with_suffix(".md").read_text()
+    words = re.sub(r"```.*?```|`[^`]*`", "", words, flags=re.DOTALL)
+    page = open_page((site / f"{name}.html").as_uri())
+    drawn = page.locator(".katex").count()
+    assert drawn >= len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", words, flags=re.DOTALL))
+    rest = """() => {
+        const text = document.querySelector('main').cloneNode(true);
+        text.querySelectorAll('pre, code, .katex').forEach((part) => part.remove());
+        return text.textContent;
+    }"""
+    assert not re.search(r"\$|\\[(\[a-z]", page.evaluate(rest))
+
+
+# ---------------------------------------------------------------------- getting about
+
+
+@pytest.mark.parametrize("base", ["http", "disk"])
+@pytest.mark.parametrize("words", ["softmax", "multi-head", "KV cache"])
+def test_search_finds(open_page, served, site, base, words):
+    start = served if base == "http" else f"{site.as_uri()}/"
+    page = open_page(f"{start}{TOC['root']}.html")
+    page.get_by_role("searchbox").fill(words)
+    page.keyboard.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    page.get_by_text("Search finished").wait_for()
+    assert any("glossary.html" in link.get_attribute("href") for link in results.all())
+    results.first.click()
+    page.locator("main h1").wait_for()
+    assert "search.html" not in page.url
+    assert not page.faults
+
+
+def test_the_address_of_the_site_leads_to_its_first_page(open_page, served):
+    page = open_page(served)
+    page.wait_for_url(f"**/{TOC['root']}.html")
+
+
+def test_links_lead_somewhere(site):
+    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    names = {path: set(re.findall(r'\sid="([^"]+)"', text)) for path, text in pages.items()}
+    lost = []
+    for path, text in pages.items():
+        for href in re.findall(r'<a [^>]*?href="([^"]+)"', text):
+            if urlsplit(href).scheme:
+                continue
+            address, fragment = urldefrag(urljoin(path.as_uri(), href))
+            target = Path(unquote(urlsplit(address).path))
+            if not target.exists() or (fragment and unquote(fragment) not in names[target]):
+                lost.append(f"{path.name}: {href}")
+    assert not lost
+
+
+def test_no_two_things_on_a_page_have_one_name(site):
+    for name in PAGES:
+        ids = re.findall(r'\sid="([^"]+)"', html(site, name))
+        assert len(ids) == len(set(ids)), name
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_can_be_downloaded(open_page, served, name):
+    page = open_page(f"{served}{name}.html")
+    with page.expect_download() as download:
+        page.get_by_text("Download notebook").click()
+    assert download.value.suggested_filename == f"{Path(name).name}.ipynb"
+    assert Path(download.value.path()).read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()
+
+
+def test_theme_is_remembered(open_page, served):
+    page = open_page(f"{served}{TOC['root']}.html", "light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Dark theme").click()
+    assert page.evaluate(ground) != light
+    page.goto(f"{served}{LISTED[-1]}.html")
+    assert page.evaluate(ground) != light
+
+
+def test_contents_open_on_a_phone(open_page, served):
+    page = open_page(f"{served}{TOC['root']}.html", width=390)
+    link = page.locator("nav.chapters a", has_text="Glossary")
+    assert not link.is_visible()
+    page.get_by_role("button", name="Contents").click()
+    link.click()
+    page.wait_for_url("**/glossary.html")
+
+
+def test_paper_is_printed_light(open_page, served):
+    page = open_page(f"{served}{NOTEBOOKS[-1]}.html", "dark")
+    page.emulate_media(media="print")
+    red, green, blue = (int(plots.PAPER[i : i + 2], 16) for i in (1, 3, 5))
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == f"rgb({red}, {green}, {blue})"
+
+
+# ---------------------------------------------------------------------- figures and colours
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_are_in_the_page_with_words(site, name):
+    outputs = [
+        out for cell in nbformat.read(ROOT / f"{name}.ipynb", 4).cells for out in cell.get("outputs", [])
+    ]
+    said = [
+        " ".join(out.data["text/plain"].split()) for out in outputs if "image/svg+xml" in out.get("data", {})
+    ]
+    figures = re.findall(r'<div class="figure">(<svg .*?</svg>)</div>', html(site, name), flags=re.DOTALL)
+    assert len(figures) == len(said)
+    assert html(site, name).count("<img") == 0
+    for figure, alt in zip(figures, said, strict=True):
+        label = re.search(r'aria-label="([^"]*)"', figure)[1]
+        assert (
+            label.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+            == alt
+        )
+        painted = set(re.findall(r"(?:fill|stroke)[:=]\"?([^;\"]+)", figure))
+        assert all(paint == "none" or paint.startswith("var(--mh-") for paint in painted), painted
+
+
+def contrast(one, other):
+    def light(colour):
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        parts = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_can_be_read_and_are_those_of_the_figures():
+    style = (ROOT / "_static" / "site.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--mh-(\w+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root(?:\[data-theme=dark\])? \{(.*?)\}", style, flags=re.DOTALL)
+    )
+    assert light == {name.lower(): getattr(plots, name) for name in map(str.upper, light)}
+    assert light.keys() == dark.keys()
+    for colours in (light, dark):
+        for name in ("ink", "muted", "blue", "orange", "green", "purple"):
+            assert contrast(colours[name], colours["paper"]) >= 4.5, name
+
+
+# ---------------------------------------------------------------------- what the build refuses
+
+FAULTS = {
+    "formula": ("$\\frac{1}$", "KaTeX can't read"),
+    "page": ("[nowhere](nowhere.md)", "cross-reference target not found: 'nowhere.md'"),
+    "section": ("[nowhere](#nowhere)", "cross-reference target not found: 'nowhere'"),
+    "citation": ("{cite:t}`nobody1900nothing`", 'could not find bibtex key "nobody1900nothing"'),
+    "term": ("{term}`no such word`", "term not in glossary: 'no such word'"),
+}
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M 0 0" style="fill: {}"/></svg>'
+FIGURE_FAULTS = {
+    "colour": (
+        SVG.format("#123456"),
+        "A square in a colour of its own.",
+        "colours that plots doesn't name: #123456",
+    ),
+    "words": (SVG.format(plots.INK), "<Figure size 640x480 with 1 Axes>", "a text that says what it shows"),
+}
+
+
+def book(folder, words, figures):
+    """Write a book of one page with this site's settings."""
+    for name in ("_config.yml", "references.bib"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "_ext").symlink_to(ROOT / "_ext")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    bundles = [
+        nbformat.v4.new_output("display_data", data={"image/svg+xml": svg, "text/plain": alt})
+        for svg, alt in figures
+    ]
+    cells = [nbformat.v4.new_markdown_cell(words), nbformat.v4.new_code_cell("draw()", outputs=bundles)]
+    language = {"language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=language), folder / "page.ipynb")
+    return build(folder, folder)
+
+
+def test_a_sound_book_is_built(tmp_path):
+    done = book(
+        tmp_path, "# Sound\n\n$\\frac{1}{2}$", [(SVG.format(plots.INK), "A square in the colour of ink.")]
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def refusal(tmp_path_factory):
+    words = "# Faulty\n\n" + "\n\n".join(text for text, _ in FAULTS.values())
+    return book(tmp_path_factory.mktemp("faulty"), words, [fault[:2] for fault in FIGURE_FAULTS.values()])
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *FIGURE_FAULTS])
+def test_the_build_refuses_a_faulty(refusal, fault):
+    assert refusal.returncode != 0
+    assert {**FAULTS, **FIGURE_FAULTS}[fault][-1] in refusal.stderr
