@@ -190,7 +190,7 @@ def pushed(out, seed=5):
     return (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype)).sum()
 
 
-# ---------------------------------------------------------------------------------------------- attend
+# ---------------------------------------------------------------------- attend
 
 
 @law(ATTEND)
@@ -321,7 +321,7 @@ def splitting_then_merging_is_the_identity(attention, case):
     assert split.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()  # no copy
 
 
-# ---------------------------------------------------------------------------------------------- layers
+# ---------------------------------------------------------------------- layers
 
 
 @law(LAYERS)
@@ -492,7 +492,7 @@ def shared_keys_and_values_agree_with_torch(attention, case):
     near(layer(x, context, mask=mask, causal=causal), wanted, case, slack=4)
 
 
-# ---------------------------------------------------------------------------------------------- facts
+# ---------------------------------------------------------------------- facts
 
 
 @fact
