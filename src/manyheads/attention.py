@@ -99,7 +99,17 @@ def attention_weights(
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Turn each row of scores into weights that sum to 1, reusing its memory where no gradient needs it."""
+    """Turn each row of scores into weights that sum to 1, reusing its memory where no gradient needs it.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (..., key)
+        Under ``torch.no_grad()`` the weights take its place in memory.
+
+    Returns
+    -------
+    Tensor of shape (..., key)
+    """
     if torch.is_grad_enabled():
         return scores.softmax(-1)
     return torch.softmax(scores, -1, out=scores)

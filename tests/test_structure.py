@@ -1,0 +1,243 @@
+"""The house stands as its plan says: who imports whom, what stays light, what is explained, what is clean."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "manyheads"
+ROOMS = {
+    path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"
+}
+
+
+def plan():
+    """CONTRIBUTING's table: for each room the rooms that it may import."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("| room | imports of ours |")[2].partition("\n\n")[0]
+    allowed = {}
+    for room, imports in re.findall(r"^\| `(\w+)` \| (.+?) \|$", table, re.MULTILINE):
+        named = set(re.findall(r"`(\w+)`", imports))
+        assert named or imports in ("none", "any above"), f"{room}: what does {imports!r} allow?"
+        allowed[room] = set(allowed) if imports == "any above" else named
+    return allowed
+
+
+def imports(tree):
+    """Rooms of ours that a module imports, wherever the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            origin = "manyheads." * (node.level > 0) + (node.module or "")
+            names = [f"{origin.rstrip('.')}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("manyheads."))
+
+
+def test_the_plan_names_every_room_and_no_other():
+    assert plan().keys() == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_the_plan_allows(room):
+    assert set(imports(ROOMS[room])) <= plan()[room]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from manyheads import attention", {"attention"}),
+        ("from manyheads.attention import attend", {"attention"}),
+        ("import manyheads.attention as a", {"attention"}),
+        ("def f():\n    from .attention import attend", {"attention"}),
+        ("from . import attention, cost", {"attention", "cost"}),
+        ("import torch\nfrom attention import attend", set()),
+    ],
+)
+def test_no_way_to_import_goes_unseen(source, found):
+    assert set(imports(ast.parse(source))) == found
+
+
+def test_the_package_itself_holds_a_docstring_and_the_version():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    assert ast.get_docstring(tree)
+    assert [ast.unparse(node).split(" = ")[0] for node in tree.body[1:]] == ["__version__"]
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("manyheads", {"torch", "numpy", "matplotlib"}),
+        ("manyheads.cost", {"torch", "numpy", "matplotlib"}),
+        ("manyheads.reference", {"torch", "matplotlib"}),
+        ("manyheads.attention", {"matplotlib"}),
+        ("manyheads.plots", {"torch"}),
+        ("manyheads.show", {"torch", "matplotlib"}),
+        ("manyheads.checks", {"torch", "matplotlib"}),
+    ],
+)
+def test_an_import_pulls_in_no_more_than_it_needs(module, unwanted):
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert module in loaded
+    assert not unwanted & set(loaded)
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_finds_nothing(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ---------------------------------------------------------------------- docstrings
+
+
+def public(tree, within=""):
+    """Public functions, classes and methods, with their full names."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield f"{within}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node, f"{within}{node.name}.")
+
+
+def is_protocol(node):
+    return isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+
+
+# What a protocol promises is said once, in the protocol; its methods need one sentence wherever they stand.
+PROMISED = {
+    method.name
+    for tree in ROOMS.values()
+    for protocol in filter(is_protocol, tree.body)
+    for method in protocol.body
+    if isinstance(method, ast.FunctionDef)
+}
+
+
+def missing(node, text):
+    """The parts that the house asks for and the docstring lacks."""
+    if not text:
+        return ["a docstring"]
+    sentence = re.split(r"\n\n|^\w+\n---", text)[0]
+    lacks = []
+    if not re.match(r"[A-Z`].*[.:]$", sentence, re.DOTALL) or len(sentence.split()) < 4:
+        lacks.append("a first sentence that says why")
+    if node.name in PROMISED:
+        return lacks
+    explained = section(text, "Parameters") + section(text, "Attributes")
+    lacks += [
+        f"the parameter {name}"
+        for name in asked(node)
+        if not re.search(rf"^[\w, *]*(?<!\w){name}\b", explained, re.MULTILINE)
+    ]
+    if isinstance(node, ast.FunctionDef):
+        if gives(node) and not (section(text, "Returns") or section(text, "Yields")):
+            lacks.append("what it returns")
+        reasons = section(text, "Raises")
+        lacks += [
+            f"when it raises {error}"
+            for error in raised(node)
+            if not re.search(rf"^{error}\b", reasons, re.MULTILINE)
+        ]
+    return lacks
+
+
+def section(text, name):
+    found = re.search(
+        rf"^{name}\n-{{{len(name)}}}\n(.*?)(?=\n\n\S|\n\w+\n---|\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    return found[1] if found else ""
+
+
+def asked(node):
+    """Names of the parameters; of a class those of its ``__init__``, or its fields."""
+    if isinstance(node, ast.FunctionDef):
+        arguments = node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        every += [one for one in (arguments.vararg, arguments.kwarg) if one]
+        return [one.arg for one in every if one.arg not in ("self", "cls")]
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return asked(part)
+    return [part.target.id for part in node.body if isinstance(part, ast.AnnAssign)]
+
+
+def gives(node):
+    returned = node.returns is not None and ast.unparse(node.returns) != "None"
+    short = any(ast.unparse(mark) in ("property", "cached_property") for mark in node.decorator_list)
+    return returned and not short
+
+
+def raised(node):
+    """Errors that the function raises by name itself, not those of functions that it calls."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Raise) and isinstance(part.exc, ast.Call):
+            yield ast.unparse(part.exc.func)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_is_explained(room):
+    lacks = {} if ast.get_docstring(ROOMS[room]) else {room: ["a docstring"]}
+    for name, node in public(ROOMS[room]):
+        if parts := missing(node, ast.get_docstring(node)):
+            lacks[name] = parts
+    assert not lacks
+
+
+EXPLAINED = '''
+def heads(n_heads: int, *more) -> int:
+    """Count the heads of a layer.
+
+    Parameters
+    ----------
+    n_heads : int
+    *more
+        Others.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if n_heads < 1:
+        raise ValueError("none")
+    return n_heads
+'''
+
+
+@pytest.mark.parametrize(
+    ("cut", "lack"),
+    [
+        ("", None),
+        ("Count the heads of a layer.", "a first sentence that says why"),
+        ("n_heads : int\n", "the parameter n_heads"),
+        ("*more\n        Others", "the parameter more"),
+        ("Returns\n    -------", "what it returns"),
+        ("ValueError\n        If", "when it raises ValueError"),
+    ],
+)
+def test_a_part_that_lacks_is_missed(cut, lack):
+    (function,) = ast.parse(EXPLAINED.replace(cut, "", 1) if cut else EXPLAINED).body
+    assert missing(function, ast.get_docstring(function)) == ([lack] if lack else [])
+
+
+def test_a_missing_docstring_is_missed():
+    (function,) = ast.parse("def heads():\n    return 1").body
+    assert missing(function, ast.get_docstring(function)) == ["a docstring"]
