@@ -1,0 +1,720 @@
+"""The sweeps of the book by name, each stored as ``chapters/results/NAME.json``.
+
+``python -m manyheads.experiments lookup`` makes one, without a name all of them. Each finished setting
+is written at once: stop when you like, the next run goes on from there. A chapter reads them with
+:func:`load` and makes one setting again for one seed with :func:`measure`.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from manyheads import tasks
+from manyheads.attention import MultiHeadAttention, attend, attention_weights
+from manyheads.timing import cpu_name
+from manyheads.training import Task, fit, stream
+
+RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
+TEST_SEED = 999_999  # examples that no training run draws
+TEST_SIZE = 4096
+
+
+# --- What is measured: each function gives the numbers of one setting ---
+
+
+def trained(
+    task: Task, build: Callable[[], nn.Module], *, seeds: Sequence[int], **how
+) -> tuple[list[nn.Module], dict]:
+    """Train one model a seed and score all of them on the same fresh examples.
+
+    Parameters
+    ----------
+    task : Task
+    build : callable
+        Gives a new model.
+    seeds : sequence of int
+    **how
+        ``steps``, ``lr``, as in :func:`manyheads.training.fit`.
+
+    Returns
+    -------
+    models : list of Module
+        One a seed.
+    measured : dict
+        ``per_seed`` scores and the number of ``parameters`` of one model.
+    """
+    models = fit(build, task, seeds=seeds, **how).models
+    return models, {
+        "parameters": sum(p.numel() for p in models[0].parameters()),
+        "per_seed": scores(task, models),
+    }
+
+
+def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
+    """Score models on examples that none of them was trained on, the same for all.
+
+    Parameters
+    ----------
+    task : Task
+    models : sequence of Module
+
+    Returns
+    -------
+    dict of list
+        One number a model for each score of the task.
+    """
+    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
+    with torch.no_grad():
+        found = [task.score(model(*inputs), target) for model in models]
+    return {name: [float(one[name]) for one in found] for name in found[0]}
+
+
+def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Copy four vectors with ``n_heads`` heads; ``attention`` is what the first seed's heads look at."""
+    task = tasks.Staircase(ordinary)
+    models, measured = trained(
+        task, lambda: MultiHeadAttention(task.d_model, n_heads), seeds=seeds, steps=steps
+    )
+    inputs, _ = task.draw(stream(TEST_SEED), 1)
+    attention = models[0](*inputs, return_weights=True)[1][0]  # (head, query, key)
+    return measured | {"theory": task.theory(n_heads), "attention": attention.round(decimals=3)}
+
+
+class WithReadOut(nn.Module):
+    """Put a small network behind attention: a nonlinear reader may take apart what one average holds."""
+
+    def __init__(self, attention: nn.Module, d_model: int, d_ff: int):
+        super().__init__()
+        self.attention = attention
+        self.read_out = nn.Sequential(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Attend, then read."""
+        return self.read_out(self.attention(*inputs))
+
+
+def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Look four values up with ``n_heads`` heads.
+
+    ``attention`` is how much each head of the first seed looks at each slot's pair. The read-out is the layer's own W_o, or with ``d_ff`` > 0 also a hidden layer of that width.
+    """
+    task = tasks.Lookup()
+
+    def build() -> nn.Module:
+        attention = MultiHeadAttention(task.d_model, n_heads)
+        return WithReadOut(attention, task.d_model, d_ff) if d_ff else attention
+
+    models, measured = trained(task, build, seeds=seeds, steps=steps)
+    (query, pairs), _ = task.draw(stream(TEST_SEED), TEST_SIZE)
+    attention = models[0].attention if d_ff else models[0]
+    with torch.no_grad():
+        weights = attention(query, pairs, return_weights=True)[1]  # (batch, head, 1, pair)
+    slots = query.unflatten(-1, (task.n_named, task.n_pairs))  # (batch, 1, slot, pair)
+    looks = (weights @ slots.mT).mean(0).squeeze(1)  # (head, slot)
+    return measured | {"theory": task.theory(n_heads), "attention": looks.round(decimals=3)}
+
+
+def nearest(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Copy the nearest of eight vectors with ``n_heads`` trained heads."""
+    task = tasks.Nearest()
+
+    def build() -> nn.Module:
+        return MultiHeadAttention(task.d_model, n_heads, bias=False)
+
+    return trained(task, build, seeds=seeds, steps=steps, lr=lr)[1]
+
+
+def nearest_by_hand(beta: float, *, seeds: Sequence[int]) -> dict:
+    """Copy the nearest of eight vectors with one untrained head; each seed has its own examples."""
+    task = tasks.Nearest()
+    head = matching_head(task.d_model, beta)
+    found = []
+    for seed in seeds:
+        inputs, target = task.draw(stream(seed), TEST_SIZE)
+        found.append(float(task.score(head(*inputs), target)["left_over"]))
+    return {"per_seed": {"left_over": found}}
+
+
+def matching_head(d_model: int, beta: float) -> MultiHeadAttention:
+    """Build one head that nobody trained: W_Q = β√d_model I, and W_K, W_V, W_o the identity.
+
+    Parameters
+    ----------
+    d_model : int
+    beta : float
+        How sharply to choose: the scores are β times the dot products.
+
+    Returns
+    -------
+    MultiHeadAttention
+
+    Source: Amsel, Yehudai & Bruna 2024.
+    """
+    head = MultiHeadAttention(d_model, 1, bias=False).double().requires_grad_(False)
+    identity = torch.eye(d_model)
+    head.in_proj_weight.copy_(torch.cat([beta * d_model**0.5 * identity, identity, identity]))
+    head.out_proj.weight.copy_(identity)
+    return head
+
+
+def types(same: bool, weights: list[float]) -> dict:
+    """Say what one average of two facts still tells about each, over all 8 × 8 pairs of facts.
+
+    Two tokens hold one fact each, as a one-hot vector: facts of the ``same`` type in the same eight
+    channels, of different types in channels of their own. The head weighs the tokens by ``weights``.
+    For three read-outs there is the share of right answers for the first fact and for the second:
+    ``alike`` names the value with the highest weight, sharing ties; it is linear and treats all values
+    alike. ``ordered`` is linear too, but first multiplies the weight of value v by 3^v. ``any`` is the
+    best that any function of the average can do.
+    """
+    facts = torch.cartesian_prod(torch.arange(8), torch.arange(8))  # (pair, token)
+    value = F.one_hot(facts if same else facts + torch.tensor([0, 8])).double()  # (pair, token, channel)
+    query = torch.tensor([weights], dtype=torch.float64).log()  # (1, token): scores, for one-hot keys
+    key = torch.eye(2, dtype=torch.float64)
+    average = attend(*(x.expand(len(facts), -1, -1) for x in (query, key)), value, scale=1.0).squeeze(1)
+    same_average = average.mul(1e6).round().unique(dim=0, return_inverse=True)[1]  # (pair,)
+    found = {"alike": [], "ordered": [], "any": []}
+    for fact, levels in zip(facts.T, (average[:, :8], average[:, -8:]), strict=True):
+        together = torch.zeros(len(facts), 8)
+        together.index_put_((same_average, fact), torch.ones(()), accumulate=True)
+        found["alike"].append(_named(levels, fact))
+        found["ordered"].append(_named(levels * 3 ** torch.arange(8), fact))
+        found["any"].append(float(together.amax(1).sum() / len(facts)))
+    return found
+
+
+def _named(levels: Tensor, fact: Tensor) -> float:
+    """Give the share of pairs whose ``fact`` has the highest level, ties shared."""
+    highest = (levels > levels.amax(1, keepdim=True) - 1e-9).double()
+    return float((highest / highest.sum(1, keepdim=True)).gather(1, fact[:, None]).mean())
+
+
+def nine_heads(every: int, sharpness: int) -> dict:
+    """Compare nine heads, whose scores know positions only, with a convolution of a photo.
+
+    Head i looks exactly i's step away: its scores are -sharpness · |where the key is - where it should be|²,
+    a dot product of three numbers a position. Its value matrix is the kernel's slice at that step.
+
+    Source: Cordonnier, Loukas & Jaggi 2020, theorem 1.
+    """
+    picture = tasks.photo(every)  # (row, column, 3)
+    kernel = torch.randn(8, 3, 3, 3, generator=stream(0), dtype=torch.float64)  # (out, in, row, column)
+    wanted = F.conv2d(picture.permute(2, 0, 1)[None], kernel)[0].flatten(1).T  # (query, 8)
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in picture.shape[:2])
+    place = torch.cartesian_prod(rows, columns)  # (key, 2)
+    inside = torch.cartesian_prod(rows[1:-1], columns[1:-1])  # (query, 2)
+    steps = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))  # (head, 2)
+    target = inside + steps[:, None]  # (head, query, 2)
+    key = torch.cat([-place.square().sum(-1, keepdim=True), 2 * place], -1)  # (key, 3)
+    query = sharpness * torch.cat([torch.ones_like(target[..., :1]), target], -1)  # (head, query, 3)
+    pixels = picture.flatten(0, 1)  # (key, 3)
+    mix = attend(query, key.expand(9, -1, -1), pixels.expand(9, -1, -1), scale=1.0)  # (head, query, 3)
+    output = torch.einsum("hqi,oih->qo", mix, kernel.flatten(2))  # Σ over heads of mix · W_h
+    return {"n_tokens": len(place), "largest_error": (output - wanted).abs().max()}
+
+
+def relative_heads(picture: Tensor, weights: Tensor) -> Tensor:
+    """Let heads look around each pixel of a grey picture, with scores that know the relative position only.
+
+    Parameters
+    ----------
+    picture : Tensor of shape (row, column)
+    weights : Tensor of shape (head, 3, 3)
+        How much each head looks at each neighbour; non-negative, each head's sum is 1.
+
+    Returns
+    -------
+    Tensor of shape (head, row - 2, column - 2)
+        What each head finds around each inner pixel.
+    """
+    value = picture.unfold(0, 3, 1).unfold(1, 3, 1).flatten(-2)[..., None]  # (row, column, key, 1)
+    scores = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()  # the softmax of the log gives it back
+    query = scores.flatten(1)[:, None, None, None]  # (head, 1, 1, 1, 9)
+    key = torch.eye(9, dtype=weights.dtype)  # the relative position, one-hot
+    mix, _ = attend(query, key, value, scale=1.0, return_weights=True)  # (head, row, column, 1, 1)
+    return mix.flatten(-3)
+
+
+SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64)
+
+
+def box_blur() -> dict:
+    """Blur a photo with one head that looks at all nine neighbours alike."""
+    grey = tasks.photo().mean(-1)
+    wanted = F.avg_pool2d(grey[None], 3, stride=1)[0]
+    output = relative_heads(grey, torch.full((1, 3, 3), 1 / 9, dtype=torch.float64))[0]
+    return {"largest_error": (output - wanted).abs().max()}
+
+
+def sobel(n_heads: int) -> dict:
+    """Find vertical edges in a photo: two heads subtract two averages, one head does what it can.
+
+    The best single head is found exactly: a head times a gain has nine weights of one sign, and least
+    squares with that bound has one minimum.
+    """
+    grey = tasks.photo().mean(-1)
+    wanted = F.conv2d(grey[None, None], SOBEL[None, None])[0, 0]
+    if n_heads == 1:
+        weights, gains = _best_head(grey, wanted)
+    else:
+        sides = torch.stack([SOBEL, SOBEL.flip(1)]).clamp_min(0)  # the right column, the left column
+        gains = sides.sum((1, 2))
+        weights, gains = sides / gains[:, None, None], gains * torch.tensor([1, -1])
+    mix = relative_heads(grey, weights)
+    output = torch.einsum("h,hrc->rc", gains, mix)
+    bias = (wanted - output).mean()
+    return {
+        "left_over": tasks.left_over(output + bias, wanted),
+        "weights": weights,
+        "gains": gains,
+        "bias": bias,
+    }
+
+
+def _best_head(picture: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    from scipy.optimize import nnls  # least squares with no negative weights
+
+    around = picture.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9)
+    around, wanted = (around - around.mean(0)).numpy(), (wanted - wanted.mean()).flatten().numpy()
+    fits = {sign: nnls(around, sign * wanted) for sign in (1, -1)}
+    sign = min(fits, key=lambda sign: fits[sign][1])
+    weights = torch.from_numpy(fits[sign][0]).reshape(1, 3, 3)
+    return weights / weights.sum(), sign * weights.sum((1, 2))
+
+
+class KernelHeads(nn.Module):
+    """Be a random 3 × 3 convolution, 3 channels to 8, as well as heads with relative scores can."""
+
+    def __init__(self, n_heads: int):
+        super().__init__()
+        self.register_buffer("kernel", torch.randn(9, 24))
+        self.scores = nn.Parameter(torch.randn(n_heads, 9))
+        self.values = nn.Parameter(torch.randn(n_heads, 24) / 3)  # each head's W_V W_o, flat
+
+    def forward(self) -> Tensor:
+        """Give the heads' kernel and the wanted one, of shape (2, 9, 24)."""
+        return torch.stack([self.scores.softmax(-1).T @ self.values, self.kernel])
+
+
+class Kernels:
+    """Ask for the kernel that the model carries: on white noise its error is that of the outputs."""
+
+    def draw(self, stream: torch.Generator, size: int) -> tuple[tuple, Tensor]:
+        """Draw nothing: the loss is exact."""
+        return (), torch.zeros(())
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Give the share of the wanted kernel's energy that the heads miss."""
+        return tasks.left_over(*output)
+
+    def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Report the loss."""
+        return {"left_over": tasks.left_over(*output)}
+
+
+def kernels(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Imitate random kernels; ``bound`` is what h products of rank 1 must miss (Eckart & Young 1936)."""
+    models, measured = trained(Kernels(), lambda: KernelHeads(n_heads), seeds=seeds, steps=steps, lr=lr)
+    energies = torch.stack([torch.linalg.svdvals(model.kernel).square() for model in models])  # (seed, 9)
+    bound = energies[:, n_heads:].sum(1) / energies.sum(1)
+    return measured | {"per_seed": measured["per_seed"] | {"bound": bound}}
+
+
+def distinct_targets(d_head: int, n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
+    """Count the different keys that random queries like best, the most of many draws."""
+    found = []
+    for seed in seeds:
+        random = torch.randn(2, draws, n_tokens, d_head, generator=stream(seed), dtype=torch.float64)
+        favourites = attention_weights(*random).argmax(-1)  # (draw, query)
+        found.append(int(F.one_hot(favourites, n_tokens).amax(1).sum(1).max()))
+    return {"per_seed": {"targets": found}}
+
+
+def permutations_on_a_circle(n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
+    """Realise random permutations with d_head = 2: keys on a circle, each query points at its key."""
+    angle = torch.arange(n_tokens, dtype=torch.float64) * 2 * math.pi / n_tokens
+    key = torch.stack([angle.cos(), angle.sin()], -1)  # (key, 2)
+    sharpness = 50 / (1 - math.cos(2 * math.pi / n_tokens))  # the next key is 50 behind
+    error = []
+    for seed in seeds:
+        order = torch.rand(draws, n_tokens, generator=stream(seed)).argsort(-1)
+        weights = attention_weights(key[order], key, scale=sharpness)  # (draw, query, key)
+        error.append((weights - F.one_hot(order, n_tokens)).abs().max())
+    return {"per_seed": {"largest_error": [float(each) for each in error]}}
+
+
+class MaskedLM(nn.Module):
+    """Guess the masked word: embeddings, one attention layer with a residual, a linear read-out."""
+
+    def __init__(self, n_heads: int, d_model: int = 32, n_places: int = len(tasks.ROLES)):
+        super().__init__()
+        self.word = nn.Embedding(len(tasks.WORDS), d_model)
+        self.place = nn.Embedding(n_places, d_model)
+        self.attention = MultiHeadAttention(d_model, n_heads)
+        self.read_out = nn.Linear(d_model, len(tasks.WORDS))
+
+    def forward(self, sentence: Tensor) -> Tensor:
+        """Score every word for the gap, from (batch, word) to (batch, len(WORDS))."""
+        asker, words = self.embed(sentence)
+        return self.read_out(asker + self.attention(asker, words)).squeeze(1)
+
+    def embed(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the vectors of the gap, (batch, 1, d_model), which alone asks, and of all words."""
+        words = self.word(sentence) + self.place.weight  # (batch, word, d_model)
+        is_gap = (sentence == tasks.WORDS.index("[MASK]")).to(words)[:, None]  # (batch, 1, word)
+        return is_gap @ words, words
+
+
+def without_head(model: MaskedLM, i: int) -> MaskedLM:
+    """Copy a model and silence one head: its slice of W_o becomes zero.
+
+    Parameters
+    ----------
+    model : MaskedLM
+    i : int
+        Which head, from 0.
+
+    Returns
+    -------
+    MaskedLM
+    """
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.attention.out_proj.weight.unflatten(1, (model.attention.n_heads, -1))[:, i] = 0
+    return model
+
+
+def masked_lm(n_heads: int, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Fill gaps in sentences, with all heads and without each one.
+
+    ``without[SCORE]`` has a row a seed and a column a head that is missing; ``attention[GAP]`` has, for each
+    seed, how much each head looks from the gap at each of ``tasks.ROLES``, mean over sentences.
+    """
+    task = tasks.Sentences()
+    models, measured = trained(task, lambda: MaskedLM(n_heads), seeds=seeds, steps=steps)
+    cut = [scores(task, [without_head(model, i) for i in range(n_heads)]) for model in models]
+    (sentence,), facts = task.draw(stream(TEST_SEED), TEST_SIZE)
+    first, asks_verb = facts[:, -1, None, None] == 1, facts[:, 1] >= 0
+    attention = {"verb": [], "adjective": []}
+    for model in models:
+        with torch.no_grad():
+            weights = model.attention(*model.embed(sentence), return_weights=True)[1].squeeze(2)
+        weights = torch.where(first, weights, weights.roll(1, -1))  # (batch, head, role)
+        for gap, asked in (("verb", asks_verb), ("adjective", ~asks_verb)):
+            attention[gap].append(weights[asked].mean(0).round(decimals=3))
+    without = {score: [one[score] for one in cut] for score in measured["per_seed"]}
+    return measured | {"without": without, "attention": attention}
+
+
+# --- How it is stored ---
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A sweep: one question, its settings as plain data, its seeds.
+
+    Attributes
+    ----------
+    question : str
+    settings : dict of partial
+        What to call for each setting; its keywords are the setting.
+    seeds : sequence of int
+        Empty where everything is exact.
+    """
+
+    question: str
+    settings: dict[str, partial]
+    seeds: Sequence[int] = range(6)
+
+
+EXPERIMENTS = {
+    "staircase": Experiment(
+        "How much of the four previous vectors can heads copy that each give one average?",
+        {f"h={h}": partial(staircase, n_heads=h, ordinary=False, steps=600) for h in (1, 2, 3, 4, 12, 24)}
+        | {"h=1, scores see content": partial(staircase, n_heads=1, ordinary=True, steps=1800)},
+    ),
+    "lookup": Experiment(
+        "How many of four values can be looked up at once, at the same number of parameters?",
+        {f"h={h}": partial(lookup, n_heads=h, d_ff=0, steps=600) for h in (1, 2, 4, 8, 16, 32)}
+        | {f"h={h}, 4x training": partial(lookup, n_heads=h, d_ff=0, steps=2400) for h in (1, 2, 16, 32)}
+        | {
+            "h=1, MLP": partial(lookup, n_heads=1, d_ff=128, steps=600),
+            "h=1, MLP, 4x training": partial(lookup, n_heads=1, d_ff=128, steps=2400),
+        },
+    ),
+    "types": Experiment(
+        "What does one average of two facts still tell about each?",
+        {
+            "different types, equal weights": partial(types, same=False, weights=[0.5, 0.5]),
+            "different types, unequal weights": partial(types, same=False, weights=[0.7, 0.3]),
+            "same type, equal weights": partial(types, same=True, weights=[0.5, 0.5]),
+            "same type, unequal weights": partial(types, same=True, weights=[0.7, 0.3]),
+        },
+        seeds=(),
+    ),
+    "nearest": Experiment(
+        "Which number of heads finds the nearest vector best, at the same number of parameters?",
+        {f"h={h}": partial(nearest, n_heads=h, steps=800, lr=3e-2) for h in (1, 2, 4, 8, 16)}
+        | {f"by hand, β={beta}": partial(nearest_by_hand, beta=beta) for beta in (10, 100, 1000, 10000)},
+    ),
+    "convolution": Experiment(
+        "Which convolutions of a photo can heads be whose scores know positions only?",
+        {
+            "nine heads": partial(nine_heads, every=12, sharpness=50),
+            "box blur, h=1": partial(box_blur),
+            "Sobel, h=1": partial(sobel, n_heads=1),
+            "Sobel, h=2": partial(sobel, n_heads=2),
+        },
+        seeds=(),
+    ),
+    "kernels": Experiment(
+        "How much of a random 3 × 3 convolution can h heads be?",
+        {f"h={h}": partial(kernels, n_heads=h, steps=1000, lr=0.3) for h in (1, 2, 3, 5, 7, 9)},
+    ),
+    "rank": Experiment(
+        "How many different keys can one head choose, by its width?",
+        {f"d_head={d}": partial(distinct_targets, d_head=d, n_tokens=12, draws=1000) for d in (1, 2, 4, 8)}
+        | {"d_head=2, keys on a circle": partial(permutations_on_a_circle, n_tokens=12, draws=1000)},
+    ),
+    "masked-lm": Experiment(
+        "How do heads share the facts of a sentence, and how surely are they learnt?",
+        {f"h={h}": partial(masked_lm, n_heads=h, steps=600) for h in (1, 2, 4, 8)}
+        | {"h=1, 3x training": partial(masked_lm, n_heads=1, steps=1800)},
+        seeds=range(10),
+    ),
+}
+
+
+def measure(name: str, setting: str, *, seeds: Sequence[int] | None = None) -> dict:
+    """Measure one setting of a sweep, for all its seeds or for a few.
+
+    Parameters
+    ----------
+    name : str
+        The sweep.
+    setting : str
+        A key of its ``settings``.
+    seeds : sequence of int, optional
+        The seeds of the sweep if left out. Seeds don't touch each other: one alone gives its stored numbers.
+
+    Returns
+    -------
+    dict
+        ``per_seed`` holds a list of one number a seed for each score; what else there is hangs on the sweep.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep or setting.
+    """
+    experiment = _experiment(name)
+    if setting not in experiment.settings:
+        raise ValueError(f"{name} has no setting {setting!r}; it has: {', '.join(experiment.settings)}")
+    seeds = experiment.seeds if seeds is None else seeds
+    call = experiment.settings[setting]
+    return _plain(call(seeds=seeds) if experiment.seeds else call())
+
+
+def run(name: str, *, again: bool = False, progress: bool = False, folder: Path = RESULTS) -> dict:
+    """Make a sweep, or what is missing of it, writing each finished setting at once.
+
+    Stored settings stay if they have the settings and seeds of today's code; in an unfinished file also the
+    versions and the machine must be today's, so that no file mixes two.
+
+    Parameters
+    ----------
+    name : str
+    again : bool
+        Measure everything anew.
+    progress : bool
+        Whether to show a bar.
+    folder : Path
+        Where ``NAME.json`` is kept.
+
+    Returns
+    -------
+    dict
+        What is stored, as :func:`load` gives it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep.
+    """
+    experiment = _experiment(name)
+    path = Path(folder) / f"{name}.json"
+    stored = _head(name, experiment)
+    if path.exists() and not again:
+        before = json.loads(path.read_text())
+        kept = _still_true(before, experiment)
+        if len(kept) == len(experiment.settings):
+            return before
+        if all(before[key] == stored[key] for key in ("versions", "machine")):
+            stored["settings"] = kept
+    todo = [setting for setting in experiment.settings if setting not in stored["settings"]]
+    with tqdm(
+        total=len(experiment.settings), initial=len(stored["settings"]), desc=name, disable=not progress
+    ) as bar:
+        for setting in todo:
+            wall, cpu = time.perf_counter(), time.process_time()
+            measured = measure(name, setting)
+            per_seed = measured.get("per_seed", {})
+            times = {"duration_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+            stored["settings"][setting] = {
+                "setting": _described(experiment.settings[setting]),
+                **measured,
+                "mean": {score: _plain(np.mean(each)) for score, each in per_seed.items()},
+                "sd": {score: _plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
+                **{name: round(seconds, 2) for name, seconds in times.items()},
+            }
+            for clock in times:
+                stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
+            _write(path, stored)
+            bar.update()
+    return stored
+
+
+def load(name: str, *, folder: Path = RESULTS) -> dict:
+    """Give a stored sweep to a chapter or a test.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+        Where ``NAME.json`` is kept.
+
+    Returns
+    -------
+    dict
+        ``settings[SETTING]`` holds ``per_seed``, ``mean`` and ``sd`` of each score, and what else was
+        measured; beside it stand ``question``, ``command``, ``seeds``, ``versions``, ``machine``,
+        ``duration_s``, ``cpu_s``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep, or it is unfinished.
+    FileNotFoundError
+        If it hasn't been made yet.
+    """
+    experiment = _experiment(name)
+    path = Path(folder) / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{name} has no stored result: make it with `{_command(name)}`")
+    stored = json.loads(path.read_text())
+    n_done, n_all = len(_still_true(stored, experiment)), len(experiment.settings)
+    if n_done < n_all:
+        raise ValueError(f"{name} has {n_done} of its {n_all} settings: go on with `{_command(name)}`")
+    return stored
+
+
+def _experiment(name: str) -> Experiment:
+    if name not in EXPERIMENTS:
+        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def _head(name: str, experiment: Experiment) -> dict:
+    packages = ("manyheads", "torch", "numpy", "scikit-learn")
+    return {
+        "name": name,
+        "question": experiment.question,
+        "command": _command(name),
+        "seeds": list(experiment.seeds),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads()},
+        "duration_s": 0.0,
+        "cpu_s": 0.0,
+        "settings": {},
+    }
+
+
+def _command(name: str) -> str:
+    return f"python -m manyheads.experiments {name}"
+
+
+def _described(call: partial) -> dict:
+    return {"measure": call.func.__name__, **call.keywords}
+
+
+def _still_true(stored: dict, experiment: Experiment) -> dict:
+    """Give the stored settings that today's code would make in the same way, in today's order."""
+    if stored["seeds"] != list(experiment.seeds):
+        return {}
+    return {
+        setting: stored["settings"][setting]
+        for setting, call in experiment.settings.items()
+        if stored["settings"].get(setting, {}).get("setting") == _described(call)
+    }
+
+
+def _plain(value):
+    """Make JSON of numbers, tensors, lists and dicts of them, with six significant digits."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise FloatingPointError(f"a result must be finite to be stored, got {value}")
+        return float(f"{value:.6g}")
+    return value
+
+
+def _write(path: Path, stored: dict) -> None:
+    """Replace the file in one step, so that whoever stops us finds the old one or the new one."""
+    text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[[^][]*\]", lambda row: " ".join(row[0].split()), text)  # a list of numbers on one line
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")
+    try:
+        half.write_text(text + "\n", encoding="utf-8")
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the named sweeps, or all; ``--again`` also those that are complete."""
+    parser = argparse.ArgumentParser(
+        prog="python -m manyheads.experiments", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("name", nargs="*", help=f"one of: {', '.join(EXPERIMENTS)}; all if left out")
+    parser.add_argument("--again", action="store_true", help="measure anew what is already stored")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
+    try:
+        for name in chosen.name:
+            _experiment(name)
+        for name in chosen.name or EXPERIMENTS:
+            run(name, again=chosen.again, progress=True)
+    except ValueError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        print("stopped; what is finished is stored, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
