@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def themed(svg, alt, prefix):
     """Return the figure as inline SVG, and the colours in it that ``plots`` doesn't name."""
     root = ET.fromstring(svg)
-    referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+    referred = set(re.findall(r"""(?:url\(|href=["'])#([^)"']+)""", svg))
     strangers = set()
 
     def named(match):
