@@ -1,5 +1,6 @@
 """Tells a learner right from wrong without showing the answer."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable
@@ -110,15 +111,16 @@ def behaves(function: Callable, like: Callable, cases: Iterable[tuple], toleranc
         Largest difference that still counts as equal.
     """
     for number_of_case, case in enumerate(cases, 1):
+        wanted = _array(like(*copy.deepcopy(case)))
         try:
-            found = function(*case)
+            found = function(*copy.deepcopy(case))  # a function that works in place must not spoil the case
+            if found is None or found is ...:
+                print("Not answered yet. Write your code in the cell above, then run this one again.")
+                return
+            found = _array(found)
         except Exception as error:  # a learner's mistake is an answer, not a crash
             print(f"Not yet: case {number_of_case} raises {type(error).__name__}: {error}")
             return
-        if found is None or found is ...:
-            print("Not answered yet. Write your code in the cell above, then run this one again.")
-            return
-        found, wanted = _array(found), _array(like(*case))
         if found.shape != wanted.shape:
             print(
                 f"Not yet: case {number_of_case} should have shape {wanted.shape}, yours has {found.shape}."

@@ -1,0 +1,137 @@
+"""A check says right only to what is right, and never gives the answer away."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyheads import checks
+
+DIGEST = checks.fingerprint(0.3517)
+
+
+def said(capsys):
+    return capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("answer", [0.3517, 0.352, 0.35249, np.float32(0.3521), torch.tensor([0.352])])
+def test_a_right_number_is_right_to_the_digits_asked(capsys, answer):
+    checks.number(answer, DIGEST)
+    assert said(capsys) == "Right."
+
+
+@pytest.mark.parametrize("answer", [0.351, 0.353, -0.352, 3.52, 0, 1e300])
+def test_a_wrong_number_is_told_without_the_right_one(capsys, answer):
+    checks.number(answer, DIGEST)
+    told = said(capsys)
+    assert told.startswith("Not yet: ")
+    assert "0.352" not in told.replace("-0.352", "")
+
+
+@pytest.mark.parametrize("answer", [None, ...])
+def test_no_number_yet(capsys, answer):
+    checks.number(answer, DIGEST)
+    assert said(capsys).startswith("Not answered yet.")
+
+
+@pytest.mark.parametrize(
+    ("digits", "answer", "right"), [(2, 1049, True), (2, 1051, False), (1, 1400, True), (4, 1000.4, True)]
+)
+def test_digits_are_significant_ones(capsys, digits, answer, right):
+    checks.number(answer, checks.fingerprint(1000, digits), digits)
+    assert (said(capsys) == "Right.") == right
+
+
+@given(st.floats(1e-6, 1e6), st.integers(1, 6))
+def test_a_fingerprint_tells_numbers_apart_and_nothing_else(value, digits):
+    mark = checks.fingerprint(value, digits)
+    assert mark == checks.fingerprint(float(f"{value:.{digits - 1}e}"), digits)
+    assert mark not in (checks.fingerprint(2 * value, digits), checks.fingerprint(-value, digits))
+    assert len(mark) == 12
+    assert set(mark) <= set("0123456789abcdef")
+
+
+def test_zero_has_one_fingerprint():
+    assert checks.fingerprint(0.0) == checks.fingerprint(-0.0) == checks.fingerprint(0)
+
+
+@pytest.mark.parametrize("answer", ["many", [1, 2], float("nan"), float("inf"), torch.ones(2)])
+def test_what_is_no_number_says_so(answer):
+    with pytest.raises(TypeError, match=r"one (finite )?number, got"):
+        checks.number(answer, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("b", "Right."),
+        ("  B ", "Right."),
+        ("c", "Not yet: 'c' isn't it."),
+        ("", "Not yet: '' isn't it."),
+        (2, "Not yet: '2' isn't it."),
+        (None, "Not answered yet."),
+        (..., "Not answered yet."),
+    ],
+)
+def test_a_choice(capsys, answer, told):
+    checks.choice(answer, checks.word_fingerprint("B"))
+    assert said(capsys).startswith(told)
+
+
+def test_words_are_compared_without_case_and_outer_space():
+    assert checks.word_fingerprint(" One  HEAD ") == checks.word_fingerprint("one head")
+    assert checks.word_fingerprint("one head") != checks.word_fingerprint("onehead")
+
+
+def squares(x):
+    return x * x
+
+
+CASES = [(np.arange(3.0),), (np.array([[-1.0, 0.5]]),)]
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (squares, "Right."),
+        (lambda x: torch.tensor(x, requires_grad=True) ** 2, "Right."),
+        (lambda x: list(x**2 + 1e-9), "Right."),
+        (lambda x: ..., "Not answered yet."),
+        (lambda x: None, "Not answered yet."),
+        (lambda x: x, "Not yet: case 1 has the right shape, but is off by up to 2."),
+        (lambda x: np.maximum(x, 0) ** 2, "Not yet: case 2 has the right shape"),
+        (lambda x: x * np.nan, "Not yet: case 1 has the right shape"),
+        (lambda x: x[:2] ** 2, "Not yet: case 1 should have shape (3,), yours has (2,)."),
+        (lambda x: (x**2)[..., None], "Not yet: case 1 should have shape (3,), yours has (3, 1)."),
+        (lambda x: x.nothing, "Not yet: case 1 raises AttributeError:"),
+        (lambda: 1, "Not yet: case 1 raises TypeError:"),
+        (lambda x: "four", "Not yet: case 1 raises ValueError:"),
+    ],
+)
+def test_a_function_is_judged_by_what_it_does(capsys, function, told):
+    checks.behaves(function, squares, CASES)
+    assert said(capsys).startswith(told)
+
+
+def test_the_learner_cannot_change_the_cases(capsys):
+    """A function that works in place must not spoil the right answer's input."""
+
+    def in_place(x):
+        x *= x
+        return x
+
+    checks.behaves(in_place, squares, [(np.array([3.0]),)])
+    assert said(capsys) == "Right."
+
+
+def test_a_broken_check_is_a_crash_not_an_answer():
+    with pytest.raises(ZeroDivisionError):
+        checks.behaves(squares, lambda x: 1 / 0, CASES)
+
+
+def test_every_public_check_is_tested_here():
+    names = {name for name, _ in inspect.getmembers(checks, inspect.isfunction) if not name.startswith("_")}
+    assert names == {"number", "fingerprint", "choice", "word_fingerprint", "behaves"}
