@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -104,10 +105,25 @@ def luminance(colour):
     return np.dot([0.2126, 0.7152, 0.0722], channels)
 
 
-@pytest.mark.parametrize("colour", [plots.INK, plots.MUTED, *plots.SERIES])
-def test_words_and_lines_stand_out_from_the_paper(colour):
+def site(theme):
+    """The colours that the site's stylesheet puts in place of a figure's."""
+    css = (Path(__file__).parent.parent / "_static" / "site.css").read_text()
+    start = {"light": ":root {", "dark": ":root[data-theme=dark] {"}[theme]
+    block = css.partition(start)[2].partition("}")[0]
+    return {name.upper(): colour for name, colour in re.findall(r"--mh-(\w+): (#\w{6});", block)}
+
+
+def test_the_site_in_light_has_the_colours_of_the_stored_figures():
+    names = ("PAPER", "INK", "MUTED", "GRID", "BLUE", "ORANGE", "GREEN", "PURPLE")
+    assert site("light") == {name: getattr(plots, name) for name in names}
+    assert site("dark").keys() == site("light").keys()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["INK", "MUTED", "BLUE", "ORANGE", "GREEN", "PURPLE"])
+def test_words_and_lines_stand_out_from_the_paper(theme, name):
     """WCAG 2.2: 4.5 to 1 for words."""
-    light, dark = sorted((luminance(colour), luminance(plots.PAPER)), reverse=True)
+    light, dark = sorted((luminance(site(theme)[each]) for each in (name, "PAPER")), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
@@ -126,11 +142,14 @@ def seen_by(colour, blindness):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("blindness", ["usual", "protanopia", "deuteranopia", "tritanopia"])
-def test_series_can_be_told_apart(blindness):
-    assert len(set(plots.MARKERS)) == len(plots.MARKERS) >= len(plots.SERIES)
-    for one, other in itertools.combinations(plots.SERIES, 2):
-        assert np.linalg.norm(seen_by(one, blindness) - seen_by(other, blindness)) > 10, (one, other)
+def test_series_can_be_told_apart(theme, blindness):
+    """By colour alone they differ by four times what the eye just notices; markers differ too."""
+    series = [site(theme)[name] for name in ("BLUE", "ORANGE", "GREEN", "PURPLE")]
+    for one, other in itertools.combinations(series, 2):
+        difference = np.linalg.norm(seen_by(one, blindness) - seen_by(other, blindness))
+        assert difference > 10, f"{one} and {other} look alike: {difference:.1f}"
 
 
 def test_each_line_has_a_colour_and_a_marker_of_its_own():
@@ -138,6 +157,7 @@ def test_each_line_has_a_colour_and_a_marker_of_its_own():
     lines = [ax.plot([0, 1])[0] for _ in plots.SERIES]
     assert [to_hex(line.get_color()) for line in lines] == list(plots.SERIES)
     assert [line.get_marker() for line in lines] == list(plots.MARKERS)
+    assert len(set(plots.MARKERS)) == len(plots.SERIES)
 
 
 # ---------------------------------------------------------------------- heatmap and spread

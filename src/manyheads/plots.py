@@ -17,7 +17,7 @@ from PIL import Image
 
 # The light theme's colours. The web book replaces each by a CSS variable that follows the reader's theme.
 PAPER, INK, MUTED, GRID = "#fdfcfa", "#22262b", "#5d646c", "#d9d8d3"
-BLUE, ORANGE, GREEN, PURPLE = "#0b62a8", "#b84e00", "#1a7554", "#8a3f8f"
+BLUE, ORANGE, GREEN, PURPLE = "#0b62a8", "#b84e00", "#1a7554", "#8a2f6f"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 MARKERS = ("o", "s", "^", "D")
 FONT = "Manyheads Sans"
