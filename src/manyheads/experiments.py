@@ -26,9 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from manyheads import tasks
+from manyheads import cost, tasks, timing
 from manyheads.attention import MultiHeadAttention, attend, attention_weights
-from manyheads.timing import cpu_name
 from manyheads.training import Task, fit, stream
 
 RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
@@ -113,7 +112,8 @@ class WithReadOut(nn.Module):
 def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict:
     """Look four values up with ``n_heads`` heads.
 
-    ``attention`` is how much each head of the first seed looks at each slot's pair. The read-out is the layer's own W_o, or with ``d_ff`` > 0 also a hidden layer of that width.
+    ``attention`` is how much each head of the first seed looks at each slot's pair. The read-out is the
+    layer's own W_o, or with ``d_ff`` > 0 a hidden layer of that width comes after it.
     """
     task = tasks.Lookup()
 
@@ -423,6 +423,45 @@ def masked_lm(n_heads: int, steps: int, *, seeds: Sequence[int]) -> dict:
     return measured | {"without": without, "attention": attention}
 
 
+def heads_cost(
+    n_heads: Sequence[int],
+    n_tokens: int,
+    rounds: int,
+    d_model: int = 512,
+    n_kv_heads: int | None = None,
+    d_head: int | None = None,
+) -> dict:
+    """Time a layer with each number of heads, one sequence forward on this machine, and count its memory.
+
+    ``naive`` stores the weights as autograd does, ``fused`` doesn't. For each there is a number, or a median
+    and its quartiles, for each of ``n_heads``: ``seconds``, ``times`` (how many times as long as the first),
+    ``peak_bytes``.
+    """
+    shape = {"d_model": d_model, "n_kv_heads": n_kv_heads, "d_head": d_head}
+    layers = [MultiHeadAttention(n_heads=h, **shape) for h in n_heads]
+    x = torch.randn(1, n_tokens, d_model, generator=stream(0))
+    runs = {
+        (path, h): partial(layer, x, return_weights=path == "naive")
+        for h, layer in zip(n_heads, layers, strict=True)
+        for path in ("naive", "fused")
+    }
+    seconds = timing.cpu_seconds(runs, rounds=rounds)
+    found = {
+        "per_seed": {},
+        "parameters": [cost.parameters(n_heads=h, **shape) for h in n_heads],
+        "matmul_flops": [cost.matmul_flops(n_heads=h, n_query=n_tokens, **shape) for h in n_heads],
+        "weights_bytes": [cost.weights_bytes(h, n_query=n_tokens) for h in n_heads],
+    }
+    for path in ("naive", "fused"):
+        mine = {run: samples for run, samples in seconds.items() if run[0] == path}
+        found[path] = {
+            "seconds": [timing.spread(samples) for samples in mine.values()],
+            "times": list(timing.ratios(mine, (path, n_heads[0])).values()),
+            "peak_bytes": [timing.peak_memory(runs[run]) for run in mine],
+        }
+    return found
+
+
 # --- How it is stored ---
 
 
@@ -498,6 +537,21 @@ EXPERIMENTS = {
         {f"h={h}": partial(masked_lm, n_heads=h, steps=600) for h in (1, 2, 4, 8)}
         | {"h=1, 3x training": partial(masked_lm, n_heads=1, steps=1800)},
         seeds=range(10),
+    ),
+    "heads-cost": Experiment(
+        "How do time and memory grow with heads, with and without stored weights?",
+        {
+            f"{regime}, n={n}": partial(
+                heads_cost, n_heads=[1, 2, 4, 8, 16, 32, 64], n_tokens=n, rounds=5, **held
+            )
+            for regime, held in {
+                "fixed d_model": {},
+                "fixed d_head": {"d_head": 64},
+                "shared K/V": {"n_kv_heads": 1},
+            }.items()
+            for n in (512, 2048)
+        },
+        seeds=(),
     ),
 }
 
@@ -640,7 +694,7 @@ def _head(name: str, experiment: Experiment) -> dict:
         "seeds": list(experiment.seeds),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in packages},
-        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads()},
+        "machine": {"cpu": timing.cpu_name(), "threads": torch.get_num_threads()},
         "duration_s": 0.0,
         "cpu_s": 0.0,
         "settings": {},
