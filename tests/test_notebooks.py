@@ -382,7 +382,8 @@ def test_good_exercises_pass():
     [
         ("a heading must read", exercises(level="hard")),
         ("leave None or ...", exercises(answer="answer = 3")),
-        ("'Not answered yet'", exercises(check="Right.")),
+        ("'Not answered yet'", exercises(check="")),
+        ("judge nothing", exercises(check="A: Not answered yet.\nB: Right.")),
         ("must say 'Right'", exercises(solution="Not yet")),
         ("missing: ['research']", nbformat.v4.new_notebook(cells=exercises().cells[:16] + exercise(5))),
         ("numbered in order", nbformat.v4.new_notebook(cells=exercises().cells[4:] + exercise(6))),
