@@ -6,6 +6,9 @@ from pathlib import Path
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
+# kinds of code that site.css gives a colour: keywords, strings, numbers, names that are defined, comments
+COLOURED = re.compile("k[ncdr]?|ow|s[12adeir]?|m[bfhi]|n[cdf]|fm|c[1m]?")
+
 
 def name_solutions(app, doctree):
     """Let a hidden solution unfold under its own word, not under that of other hidden cells."""
@@ -24,6 +27,10 @@ def close_fold(translator, node):
     translator.body.append("</details>\n")
 
 
+def keep_coloured(match):
+    return match[0] if COLOURED.fullmatch(match[1]) else match[2]
+
+
 def mend(app, pagename, templatename, context, doctree):
     # site.css draws code and cells itself, in the book's colours
     others = ("pygments.css", "mystnb.")
@@ -36,7 +43,8 @@ def mend(app, pagename, templatename, context, doctree):
     # docutils puts roles of printed books into a plain list, which then has no items
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     body = re.sub(r' role="doc-(backlink|biblioref|noteref)"', "", body)
-    context["body"] = body
+    # most of a page's elements would be pieces of code that have no colour of their own
+    context["body"] = re.sub(r'<span class="(\w{1,2})">([^<]*)</span>', keep_coloured, body)
 
 
 def setup(app):

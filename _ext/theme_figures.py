@@ -38,9 +38,6 @@ def themed(svg, alt, prefix):
             if child.tag in (SVG + "metadata", SVG + "style"):  # this style would reach the whole page
                 element.remove(child)
     for element in root.iter():
-        if element.tag not in (SVG + "text", SVG + "tspan"):
-            element.text = None  # line breaks
-        element.tail = None
         link = element.attrib.pop(XLINK + "href", None)
         if link:
             element.set("href", link)
@@ -48,12 +45,8 @@ def themed(svg, alt, prefix):
         if name in referred:
             element.set("id", prefix + name)
         for key, value in list(element.attrib.items()):
-            if key == "d":  # a hundredth of a point is sharp enough
-                value = re.sub(
-                    r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", " ".join(value.split())
-                )
-            elif key in ("style", "fill", "stroke"):
-                value = re.sub(r"#[0-9a-fA-F]{6}\b", named, re.sub(r"([:;])\s+", r"\1", value))
+            if key in ("style", "fill", "stroke"):
+                value = re.sub(r"#[0-9a-fA-F]{6}\b", named, value)
             # several figures of one page may use one name for different things
             element.set(key, re.sub(r"^#|(?<=url\()#", f"#{prefix}", value))
     width = float(root.get("viewBox").split()[2])
