@@ -27,7 +27,7 @@ from manyheads.reference import attend_vectorised
 SIZES = [(32, 64, 64, 4), (8, 128, 312, 12), (8, 128, 768, 12), (8, 197, 768, 12), (1, 1024, 768, 12)]
 LARGE, LONG = SIZES[2:], SIZES[-1]
 MODES = ["forward", "forward+backward"]
-ROUNDS = 21
+ROUNDS = 31
 AT_LEAST = 0.05  # seconds that one timing lasts
 
 FLOOR, OURS = "floor", "this book"
@@ -170,7 +170,7 @@ def check(results):
         )
 
 
-def time_layers(size, mode, *, rounds=ROUNDS):
+def time_layers(size, mode):
     """Time one size in one mode: ratios to the floor."""
     layer, x = layer_and_tokens(size)
     runs = {FLOOR: floor(layer), OURS: layer, **peers(layer)}
@@ -182,7 +182,7 @@ def time_layers(size, mode, *, rounds=ROUNDS):
     else:
         steps = {name: forward_and_backward(run, x) for name, run in runs.items()}
         check({name: run(x) for name, run in runs.items()})
-    seconds = timing.cpu_seconds(steps, rounds=rounds, at_least=AT_LEAST)
+    seconds = timing.cpu_seconds(steps, rounds=ROUNDS, at_least=AT_LEAST)
     return {"size": list(size), "mode": mode, **summary(seconds, FLOOR)}
 
 
@@ -199,7 +199,7 @@ def forward_and_backward(run, x):
     return lambda: torch.autograd.grad(run(x), inputs, slope)
 
 
-def time_weights(*, rounds=ROUNDS):
+def time_weights():
     """Time ``attend`` with weights beside torch's fused kernel, which has none: bare, without projections."""
     layer, x = layer_and_tokens(LONG)
     query, key, value = layer.project(x)
@@ -209,10 +209,10 @@ def time_weights(*, rounds=ROUNDS):
     }
     with torch.no_grad():
         check({FUSED: runs[FUSED](), EXPLICIT: runs[EXPLICIT]()[0]})
-        return summary(timing.cpu_seconds(runs, rounds=rounds, at_least=AT_LEAST), FUSED)
+        return summary(timing.cpu_seconds(runs, rounds=ROUNDS, at_least=AT_LEAST), FUSED)
 
 
-def time_layers_with_weights(*, rounds=ROUNDS):
+def time_layers_with_weights():
     """Time whole layers that return their weights: ratios to the floor, which returns none."""
     layer, x = layer_and_tokens(LONG)
     ours = Call(lambda layer, x: layer(x, return_weights=True), layer)
@@ -223,10 +223,10 @@ def time_layers_with_weights(*, rounds=ROUNDS):
     results = {name: step() for name, step in steps.items()}
     check({name: result if name == FLOOR else result[0] for name, result in results.items()})
     check({name: result[1] for name, result in results.items() if name != FLOOR})
-    return summary(timing.cpu_seconds(steps, rounds=rounds, at_least=AT_LEAST), FLOOR)
+    return summary(timing.cpu_seconds(steps, rounds=ROUNDS, at_least=AT_LEAST), FLOOR)
 
 
-def time_numpy(*, rounds=ROUNDS):
+def time_numpy():
     """Time the book's NumPy beside torch's fused kernel, float32."""
     batch, n_tokens, d_model, n_heads = LONG
     torch.manual_seed(0)
@@ -237,7 +237,7 @@ def time_numpy(*, rounds=ROUNDS):
         NUMPY: lambda: attend_vectorised(*arrays),
     }
     check({FUSED: runs[FUSED](), NUMPY: torch.from_numpy(runs[NUMPY]()[0])})
-    return summary(timing.cpu_seconds(runs, rounds=rounds, at_least=AT_LEAST), FUSED)
+    return summary(timing.cpu_seconds(runs, rounds=ROUNDS, at_least=AT_LEAST), FUSED)
 
 
 def memory():
@@ -310,6 +310,9 @@ def markdown(found):
     lines += ["", f"MiB that a forward pass adds there: {added}."]
     packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     lines += ["", f"One thread of: {found['cpu']}. Median of {found['rounds']} rounds. {packages}."]
+    lines += [
+        "Memory in huge pages (`THP_MEM_ALLOC_ENABLE=1`) for everyone, except where it says small pages."
+    ]
     return "\n".join(lines)
 
 
