@@ -41,7 +41,7 @@ lint: $(READY)  ## check style
 	$(BIN)/ruff format --check .
 
 notebooks: $(READY)  ## run every notebook again, in place
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False chapters/*.ipynb
+	$(BIN)/python chapters/run.py
 
 results: $(READY)  ## run every sweep again, into chapters/results (about half an hour)
 	$(BIN)/python -m manyheads.experiments --again
