@@ -401,14 +401,14 @@ def without_head(model: MaskedLM, i: int) -> MaskedLM:
     return model
 
 
-def masked_lm(n_heads: int, steps: int, *, seeds: Sequence[int]) -> dict:
+def masked_lm(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
     """Fill gaps in sentences, with all heads and without each one.
 
     ``without[SCORE]`` has a row a seed and a column a head that is missing; ``attention[GAP]`` has, for each
     seed, how much each head looks from the gap at each of ``tasks.ROLES``, mean over sentences.
     """
     task = tasks.Sentences()
-    models, measured = trained(task, lambda: MaskedLM(n_heads), seeds=seeds, steps=steps)
+    models, measured = trained(task, lambda: MaskedLM(n_heads), seeds=seeds, steps=steps, lr=lr)
     cut = [scores(task, [without_head(model, i) for i in range(n_heads)]) for model in models]
     (sentence,), facts = task.draw(stream(TEST_SEED), TEST_SIZE)
     first, asks_verb = facts[:, -1, None, None] == 1, facts[:, 1] >= 0
@@ -447,7 +447,6 @@ def heads_cost(
     }
     seconds = timing.cpu_seconds(runs, rounds=rounds)
     found = {
-        "per_seed": {},
         "parameters": [cost.parameters(n_heads=h, **shape) for h in n_heads],
         "matmul_flops": [cost.matmul_flops(n_heads=h, n_query=n_tokens, **shape) for h in n_heads],
         "weights_bytes": [cost.weights_bytes(h, n_query=n_tokens) for h in n_heads],
@@ -460,6 +459,26 @@ def heads_cost(
             "peak_bytes": [timing.peak_memory(runs[run]) for run in mine],
         }
     return found
+
+
+def needed_heads(setting: dict, fact: str, drop: float = 0.1) -> list[set[int]]:
+    """Say which heads a fact needs: those without which its accuracy falls by more than ``drop``.
+
+    Parameters
+    ----------
+    setting : dict
+        One of the stored settings of ``masked-lm``.
+    fact : str
+        ``tense``, ``number`` or ``class``.
+    drop : float
+
+    Returns
+    -------
+    list of set of int
+        The heads, from 0, a set a seed; empty where no head is needed alone.
+    """
+    rows = zip(setting["per_seed"][fact], setting["without"][fact], strict=True)
+    return [{i for i, left in enumerate(without) if whole - left > drop} for whole, without in rows]
 
 
 # --- How it is stored ---
@@ -534,8 +553,8 @@ EXPERIMENTS = {
     ),
     "masked-lm": Experiment(
         "How do heads share the facts of a sentence, and how surely are they learnt?",
-        {f"h={h}": partial(masked_lm, n_heads=h, steps=600) for h in (1, 2, 4, 8)}
-        | {"h=1, 3x training": partial(masked_lm, n_heads=1, steps=1800)},
+        {f"h={h}": partial(masked_lm, n_heads=h, steps=600, lr=3e-3) for h in (1, 2, 4, 8)}
+        | {"h=1, 3x training": partial(masked_lm, n_heads=1, steps=1800, lr=3e-3)},
         seeds=range(10),
     ),
     "heads-cost": Experiment(
@@ -636,7 +655,7 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
                 **measured,
                 "mean": {score: _plain(np.mean(each)) for score, each in per_seed.items()},
                 "sd": {score: _plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
-                **{name: round(seconds, 2) for name, seconds in times.items()},
+                **{clock: round(seconds, 2) for clock, seconds in times.items()},
             }
             for clock in times:
                 stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
@@ -738,7 +757,7 @@ def _plain(value):
 def _write(path: Path, stored: dict) -> None:
     """Replace the file in one step, so that whoever stops us finds the old one or the new one."""
     text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"\[[^][]*\]", lambda row: " ".join(row[0].split()), text)  # a list of numbers on one line
+    text = re.sub(r"\[\s+([^][]*?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text)  # a list a line
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")
     try:
