@@ -1,0 +1,221 @@
+"""How sweeps are stored: whole, finite, resumable; and a stored number comes back when it is made again."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from manyheads import experiments, timing
+from manyheads.experiments import EXPERIMENTS, Experiment, load, main, measure, run
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def tiny(monkeypatch, calls):
+    """Put a sweep of three settings in the place of all others; each call is noted."""
+
+    def cube(x, *, seeds):
+        calls.append(x)
+        return {"per_seed": {"score": [x**3 + seed for seed in seeds]}, "seen": [[x, 1.0], [0.5, 1 / 3]]}
+
+    settings = {f"x={x}": partial(cube, x=x) for x in (2, 3, 5)}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": Experiment("x³?", settings, seeds=[0, 1, 2])})
+    return settings
+
+
+def interrupted_at(settings, key):
+    def stop(x, *, seeds):
+        raise KeyboardInterrupt
+
+    stop.__name__ = settings[key].func.__name__
+    return settings | {key: partial(stop, **settings[key].keywords)}
+
+
+def test_a_sweep_is_stored_with_all_that_made_it(tiny, tmp_path):
+    made = run("tiny", folder=tmp_path)
+    stored = json.loads((tmp_path / "tiny.json").read_text())
+    assert stored == made == load("tiny", folder=tmp_path)
+    assert stored["command"] == "python -m manyheads.experiments tiny"
+    assert stored["seeds"] == [0, 1, 2]
+    assert {"python", "torch", "numpy", "manyheads"} <= set(stored["versions"])
+    assert stored["machine"] == {"cpu": timing.cpu_name(), "threads": 1}
+    assert list(stored["settings"]) == ["x=2", "x=3", "x=5"]
+    three = stored["settings"]["x=3"]
+    assert three["setting"] == {"measure": "cube", "x": 3}
+    assert three["per_seed"] == {"score": [27, 28, 29]}
+    assert (three["mean"], three["sd"]) == ({"score": 28.0}, {"score": 1.0})
+    assert three["seen"] == [[3, 1.0], [0.5, 0.333333]]
+    for clock in ("duration_s", "cpu_s"):
+        assert stored[clock] == pytest.approx(sum(each[clock] for each in stored["settings"].values()))
+
+
+def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on_from_there(
+    tiny, tmp_path, calls, monkeypatch
+):
+    broken = Experiment("x³?", interrupted_at(tiny, "x=5"), seeds=[0, 1, 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "EXPERIMENTS", {"tiny": broken})
+        with pytest.raises(KeyboardInterrupt):
+            run("tiny", folder=tmp_path)
+        with pytest.raises(ValueError, match="tiny has 2 of its 3 settings: go on with `python"):
+            load("tiny", folder=tmp_path)
+    kept = json.loads((tmp_path / "tiny.json").read_text())["settings"]
+    assert list(kept) == ["x=2", "x=3"]
+    whole = run("tiny", folder=tmp_path)
+    assert calls == [2, 3, 5]
+    assert list(whole["settings"]) == ["x=2", "x=3", "x=5"]
+    assert whole["settings"]["x=2"] == kept["x=2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+def test_a_complete_sweep_is_made_again_only_on_request(tiny, tmp_path, calls):
+    run("tiny", folder=tmp_path)
+    before = (tmp_path / "tiny.json").read_bytes()
+    run("tiny", folder=tmp_path)
+    assert calls == [2, 3, 5]
+    assert (tmp_path / "tiny.json").read_bytes() == before
+    run("tiny", folder=tmp_path, again=True)
+    assert calls == [2, 3, 5, 2, 3, 5]
+
+
+def test_a_changed_setting_is_made_anew_and_the_others_stay(tiny, tmp_path, calls, monkeypatch):
+    run("tiny", folder=tmp_path)
+    changed = tiny | {"x=3": partial(tiny["x=3"].func, x=7)}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": Experiment("x³?", changed, seeds=[0, 1, 2])})
+    with pytest.raises(ValueError, match="2 of its 3"):
+        load("tiny", folder=tmp_path)
+    stored = run("tiny", folder=tmp_path)
+    assert calls == [2, 3, 5, 7]
+    assert stored["settings"]["x=3"]["per_seed"]["score"][0] == 343
+
+
+@pytest.mark.parametrize("what", ["versions", "machine", "seeds"])
+def test_an_unfinished_file_never_mixes_versions_machines_or_seeds(tiny, tmp_path, calls, what):
+    run("tiny", folder=tmp_path)
+    path = tmp_path / "tiny.json"
+    stored = json.loads(path.read_text())
+    del stored["settings"]["x=5"]
+    stored[what] = {"torch": "0.0.0"} if what != "seeds" else [0, 1]
+    path.write_text(json.dumps(stored))
+    run("tiny", folder=tmp_path)
+    assert calls == [2, 3, 5, 2, 3, 5]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_a_write_that_is_stopped_leaves_the_old_file_whole(tiny, tmp_path, monkeypatch, stop):
+    run("tiny", folder=tmp_path)
+    before = (tmp_path / "tiny.json").read_bytes()
+
+    def stopped(*_):
+        raise stop
+
+    monkeypatch.setattr(experiments.os, "replace", stopped)
+    with pytest.raises(stop):
+        run("tiny", folder=tmp_path, again=True)
+    assert (tmp_path / "tiny.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_never_stored(tmp_path, monkeypatch, bad):
+    sweep = Experiment("?", {"one": partial(lambda: {"left_over": bad})}, seeds=())
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"bad": sweep})
+    with pytest.raises(FloatingPointError, match="a result must be finite"):
+        run("bad", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", [run, load, partial(measure, setting="h=1")])
+def test_an_unknown_name_lists_the_names(call):
+    with pytest.raises(
+        ValueError, match=r"there is no experiment 'stairs'; there are: staircase, lookup, .*masked-lm"
+    ):
+        call("stairs")
+
+
+def test_an_unknown_setting_lists_the_settings():
+    with pytest.raises(ValueError, match=r"nearest has no setting 'h=3'; it has: h=1, h=2"):
+        measure("nearest", "h=3")
+
+
+def test_a_missing_result_names_its_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"make it with `python -m manyheads\.experiments lookup`"):
+        load("lookup", folder=tmp_path)
+
+
+def test_the_command_makes_what_is_named_or_all(tiny, tmp_path, calls, monkeypatch, capsys):
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiments, "run", partial(run, folder=tmp_path))
+    assert main(["tiny"]) == 0
+    assert main([]) == 0
+    assert calls == [2, 3, 5]
+    assert main(["tiny", "--again"]) == 0
+    assert calls == [2, 3, 5, 2, 3, 5]
+    assert "tiny: 100%" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["tiny", "stairs", "--again"])
+    assert stopped.value.code == 2
+    assert "there is no experiment 'stairs'; there are: tiny" in capsys.readouterr().err
+    assert calls == [2, 3, 5, 2, 3, 5]  # no work is begun before all names are known
+
+
+def test_the_command_says_that_stopping_loses_nothing(tiny, tmp_path, monkeypatch, capsys):
+    broken = Experiment("x³?", interrupted_at(tiny, "x=3"), seeds=[0, 1, 2])
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": broken})
+    monkeypatch.setattr(experiments, "run", partial(run, folder=tmp_path))
+    assert main(["tiny"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "tiny.json").read_text())["settings"]) == ["x=2"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_stored_sweep_is_complete(name):
+    stored, experiment = load(name), EXPERIMENTS[name]
+    assert stored["command"] == f"python -m manyheads.experiments {name}"
+    assert stored["question"] == experiment.question
+    assert stored["versions"]["torch"].startswith("2.13.0")
+    assert stored["machine"]["threads"] == 1
+    assert stored["machine"]["cpu"]
+    assert 0 <= stored["cpu_s"]
+    assert list(stored["settings"]) == list(experiment.settings)
+    for setting in stored["settings"].values():
+        per_seed = setting.get("per_seed", {})
+        assert bool(per_seed) == bool(experiment.seeds)
+        for score, each in per_seed.items():
+            assert len(each) == len(stored["seeds"]) >= 6
+            assert setting["mean"][score] == pytest.approx(np.mean(each), rel=1e-4, abs=1e-30)
+            assert setting["sd"][score] == pytest.approx(np.std(each, ddof=1), rel=1e-2, abs=1e-5)
+
+
+def test_no_result_is_stored_that_no_sweep_makes():
+    stored = {path.stem for path in experiments.RESULTS.glob("*.json")} - {"bench"}
+    assert stored == set(EXPERIMENTS)
+
+
+CHEAP = [
+    *(("types", setting, None) for setting in EXPERIMENTS["types"].settings),
+    ("rank", "d_head=1", 4),
+    ("rank", "d_head=2", 4),
+    ("kernels", "h=2", 3),
+    ("nearest", "h=1", 0),
+    ("nearest", "by hand, β=1000", 5),
+    ("masked-lm", "h=4", 9),
+    ("lookup", "h=1", 2),
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "seed"), CHEAP)
+def test_one_seed_made_again_gives_the_stored_digits(name, setting, seed):
+    stored = load(name)["settings"][setting]
+    if seed is None:
+        assert measure(name, setting) == {key: stored[key] for key in ("alike", "ordered", "any")}
+        return
+    again = measure(name, setting, seeds=[seed])["per_seed"]
+    i = load(name)["seeds"].index(seed)
+    assert again == {score: [pytest.approx(each[i], rel=1e-4)] for score, each in stored["per_seed"].items()}
