@@ -17,6 +17,13 @@ def name_solutions(app, doctree):
             cell["prompt_show"] = "Solution"
 
 
+def tell_sentences(app, doctree):
+    """Mark printed sentences, which may wrap on a narrow screen; columns, held by spaces, must not."""
+    for block in doctree.findall(nodes.literal_block):
+        if "output" in block["classes"] and not re.search(r"\S {2,}\S", block.astext()):
+            block["classes"].append("sentences")
+
+
 def open_fold(translator, node):
     """Fold a cell away under one word, which is also its accessible name; MyST-NB gives it another one."""
     label = node["prompt_show"]
@@ -50,6 +57,7 @@ def mend(app, pagename, templatename, context, doctree):
 def setup(app):
     app.add_html_theme("quiet", Path(__file__).with_name("theme"))
     app.connect("doctree-read", name_solutions)
+    app.connect("doctree-read", tell_sentences)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("html-page-context", mend, priority=900)  # after the extensions that add their styles
     return {"parallel_read_safe": True, "parallel_write_safe": True}
