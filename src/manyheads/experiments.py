@@ -86,7 +86,22 @@ def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
 
 
 def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int]) -> dict:
-    """Copy four vectors with ``n_heads`` heads; ``attention`` is what the first seed's heads look at."""
+    """Copy the four previous vectors with heads that see positions only.
+
+    Parameters
+    ----------
+    n_heads : int
+    ordinary : bool
+        Let scores and values see both content and position.
+    steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over; ``theory``: the least that must be; ``attention``: the weights of the
+        first seed, (head, query, key).
+    """
     task = tasks.Staircase(ordinary)
     models, measured = trained(
         task, lambda: MultiHeadAttention(task.d_model, n_heads), seeds=seeds, steps=steps
@@ -97,7 +112,13 @@ def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int])
 
 
 class WithReadOut(nn.Module):
-    """Put a small network behind attention: a nonlinear reader may take apart what one average holds."""
+    """Put a small network behind attention: a nonlinear reader may take apart what one average holds.
+
+    Parameters
+    ----------
+    attention : Module
+    d_model, d_ff : int
+    """
 
     def __init__(self, attention: nn.Module, d_model: int, d_ff: int):
         super().__init__()
@@ -105,15 +126,36 @@ class WithReadOut(nn.Module):
         self.read_out = nn.Sequential(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Attend, then read."""
+        """Attend, then read the mix.
+
+        Parameters
+        ----------
+        *inputs : Tensor
+            Those of ``attention``.
+
+        Returns
+        -------
+        Tensor of shape (..., query, d_model)
+        """
         return self.read_out(self.attention(*inputs))
 
 
 def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict:
-    """Look four values up with ``n_heads`` heads.
+    """Look four values up at once.
 
-    ``attention`` is how much each head of the first seed looks at each slot's pair. The read-out is the
-    layer's own W_o, or with ``d_ff`` > 0 a hidden layer of that width comes after it.
+    Parameters
+    ----------
+    n_heads : int
+    d_ff : int
+        Width of a hidden layer behind attention; with 0 the layer's own W_o is the read-out.
+    steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: accuracy; ``theory``: that of even averages; ``attention``: how much each head of the
+        first seed looks at the pair that each slot names, (head, slot).
     """
     task = tasks.Lookup()
 
@@ -132,7 +174,19 @@ def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict
 
 
 def nearest(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
-    """Copy the nearest of eight vectors with ``n_heads`` trained heads."""
+    """Copy the nearest of eight vectors with trained heads.
+
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over.
+    """
     task = tasks.Nearest()
 
     def build() -> nn.Module:
@@ -142,7 +196,20 @@ def nearest(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dic
 
 
 def nearest_by_hand(beta: float, *, seeds: Sequence[int]) -> dict:
-    """Copy the nearest of eight vectors with one untrained head; each seed has its own examples."""
+    """Copy the nearest of eight vectors with one head that nobody trained.
+
+    Parameters
+    ----------
+    beta : float
+        As in :func:`matching_head`.
+    seeds : sequence of int
+        Each has its own examples.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over.
+    """
     task = tasks.Nearest()
     head = matching_head(task.d_model, beta)
     found = []
@@ -177,12 +244,20 @@ def matching_head(d_model: int, beta: float) -> MultiHeadAttention:
 def types(same: bool, weights: list[float]) -> dict:
     """Say what one average of two facts still tells about each, over all 8 × 8 pairs of facts.
 
-    Two tokens hold one fact each, as a one-hot vector: facts of the ``same`` type in the same eight
-    channels, of different types in channels of their own. The head weighs the tokens by ``weights``.
-    For three read-outs there is the share of right answers for the first fact and for the second:
-    ``alike`` names the value with the highest weight, sharing ties; it is linear and treats all values
-    alike. ``ordered`` is linear too, but first multiplies the weight of value v by 3^v. ``any`` is the
-    best that any function of the average can do.
+    Parameters
+    ----------
+    same : bool
+        Whether the two tokens hold their facts, one-hot, in the same eight channels, or each in its own.
+    weights : list of float
+        How the head weighs the two tokens.
+
+    Returns
+    -------
+    dict
+        For three read-outs the share of right answers for the first fact and for the second. ``alike`` names
+        the value with the highest weight, ties shared: linear, and all values are treated alike. ``ordered``
+        first multiplies the weight of value v by 3^v: linear too. ``any``: the best that any function of the
+        average can do.
     """
     facts = torch.cartesian_prod(torch.arange(8), torch.arange(8))  # (pair, token)
     value = F.one_hot(facts if same else facts + torch.tensor([0, 8])).double()  # (pair, token, channel)
@@ -209,8 +284,21 @@ def _named(levels: Tensor, fact: Tensor) -> float:
 def nine_heads(every: int, sharpness: int) -> dict:
     """Compare nine heads, whose scores know positions only, with a convolution of a photo.
 
-    Head i looks exactly i's step away: its scores are -sharpness · |where the key is - where it should be|²,
-    a dot product of three numbers a position. Its value matrix is the kernel's slice at that step.
+    Head i looks exactly one step away, the i-th of nine: its scores are
+    -sharpness · |where the key is - where it should be|², a dot product of three numbers a position. Its
+    value matrix is the kernel's slice at that step.
+
+    Parameters
+    ----------
+    every : int
+        Keep each ``every``-th row and column of the photo; each pixel that is kept is a token.
+    sharpness : int
+        Factor of the scores; the neighbours of the wanted pixel get less than e^-sharpness.
+
+    Returns
+    -------
+    dict
+        ``n_tokens`` and ``largest_error``.
 
     Source: Cordonnier, Loukas & Jaggi 2020, theorem 1.
     """
@@ -256,7 +344,13 @@ SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64
 
 
 def box_blur() -> dict:
-    """Blur a photo with one head that looks at all nine neighbours alike."""
+    """Blur a photo with one head that looks at all nine neighbours alike.
+
+    Returns
+    -------
+    dict
+        ``largest_error``.
+    """
     grey = tasks.photo().mean(-1)
     wanted = F.avg_pool2d(grey[None], 3, stride=1)[0]
     output = relative_heads(grey, torch.full((1, 3, 3), 1 / 9, dtype=torch.float64))[0]
@@ -266,8 +360,18 @@ def box_blur() -> dict:
 def sobel(n_heads: int) -> dict:
     """Find vertical edges in a photo: two heads subtract two averages, one head does what it can.
 
-    The best single head is found exactly: a head times a gain has nine weights of one sign, and least
-    squares with that bound has one minimum.
+    The best single head is found exactly: a head times a gain has nine weights of one sign, and least squares
+    with that bound has one minimum.
+
+    Parameters
+    ----------
+    n_heads : int
+        1 or 2.
+
+    Returns
+    -------
+    dict
+        ``left_over``; and the heads' ``weights``, ``gains`` and the ``bias``.
     """
     grey = tasks.photo().mean(-1)
     wanted = F.conv2d(grey[None, None], SOBEL[None, None])[0, 0]
@@ -300,7 +404,12 @@ def _best_head(picture: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class KernelHeads(nn.Module):
-    """Be a random 3 × 3 convolution, 3 channels to 8, as well as heads with relative scores can."""
+    """Be a random 3 × 3 convolution, 3 channels to 8, as well as heads with relative scores can.
+
+    Parameters
+    ----------
+    n_heads : int
+    """
 
     def __init__(self, n_heads: int):
         super().__init__()
@@ -309,7 +418,13 @@ class KernelHeads(nn.Module):
         self.values = nn.Parameter(torch.randn(n_heads, 24) / 3)  # each head's W_V W_o, flat
 
     def forward(self) -> Tensor:
-        """Give the heads' kernel and the wanted one, of shape (2, 9, 24)."""
+        """Add up what the heads do at each neighbour.
+
+        Returns
+        -------
+        Tensor of shape (2, 9, 24)
+            The heads' kernel and the wanted one.
+        """
         return torch.stack([self.scores.softmax(-1).T @ self.values, self.kernel])
 
 
@@ -325,12 +440,27 @@ class Kernels:
         return tasks.left_over(*output)
 
     def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Report the loss."""
+        """Give the same share, to report."""
         return {"left_over": tasks.left_over(*output)}
 
 
 def kernels(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
-    """Imitate random kernels; ``bound`` is what h products of rank 1 must miss (Eckart & Young 1936)."""
+    """Imitate random 3 × 3 convolutions with heads whose scores know the relative position only.
+
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+        Each has its own kernel, the same for every number of heads.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is ``left_over``, and the ``bound`` that any sum of ``n_heads`` products leaves.
+
+    Source: Eckart & Young 1936.
+    """
     models, measured = trained(Kernels(), lambda: KernelHeads(n_heads), seeds=seeds, steps=steps, lr=lr)
     energies = torch.stack([torch.linalg.svdvals(model.kernel).square() for model in models])  # (seed, 9)
     bound = energies[:, n_heads:].sum(1) / energies.sum(1)
@@ -338,7 +468,18 @@ def kernels(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dic
 
 
 def distinct_targets(d_head: int, n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
-    """Count the different keys that random queries like best, the most of many draws."""
+    """Count the different keys that random queries like best.
+
+    Parameters
+    ----------
+    d_head, n_tokens, draws : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: ``targets``, the most of all draws.
+    """
     found = []
     for seed in seeds:
         random = torch.randn(2, draws, n_tokens, d_head, generator=stream(seed), dtype=torch.float64)
@@ -348,7 +489,18 @@ def distinct_targets(d_head: int, n_tokens: int, draws: int, *, seeds: Sequence[
 
 
 def permutations_on_a_circle(n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
-    """Realise random permutations with d_head = 2: keys on a circle, each query points at its key."""
+    """Realise random permutations with d_head = 2: keys on a circle, each query points at one.
+
+    Parameters
+    ----------
+    n_tokens, draws : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: ``largest_error``, between the weights and the permutation.
+    """
     angle = torch.arange(n_tokens, dtype=torch.float64) * 2 * math.pi / n_tokens
     key = torch.stack([angle.cos(), angle.sin()], -1)  # (key, 2)
     sharpness = 50 / (1 - math.cos(2 * math.pi / n_tokens))  # the next key is 50 behind
@@ -361,22 +513,46 @@ def permutations_on_a_circle(n_tokens: int, draws: int, *, seeds: Sequence[int])
 
 
 class MaskedLM(nn.Module):
-    """Guess the masked word: embeddings, one attention layer with a residual, a linear read-out."""
+    """Guess the masked word: embeddings, one attention layer with a residual, a linear read-out.
 
-    def __init__(self, n_heads: int, d_model: int = 32, n_places: int = len(tasks.ROLES)):
+    Parameters
+    ----------
+    n_heads, d_model : int
+    """
+
+    def __init__(self, n_heads: int, d_model: int = 32):
         super().__init__()
         self.word = nn.Embedding(len(tasks.WORDS), d_model)
-        self.place = nn.Embedding(n_places, d_model)
+        self.place = nn.Embedding(len(tasks.ROLES), d_model)
         self.attention = MultiHeadAttention(d_model, n_heads)
         self.read_out = nn.Linear(d_model, len(tasks.WORDS))
 
     def forward(self, sentence: Tensor) -> Tensor:
-        """Score every word for the gap, from (batch, word) to (batch, len(WORDS))."""
+        """Score every word for the gap.
+
+        Parameters
+        ----------
+        sentence : int Tensor of shape (batch, word)
+
+        Returns
+        -------
+        Tensor of shape (batch, len(WORDS))
+        """
         asker, words = self.embed(sentence)
         return self.read_out(asker + self.attention(asker, words)).squeeze(1)
 
     def embed(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the vectors of the gap, (batch, 1, d_model), which alone asks, and of all words."""
+        """Turn words into vectors; only the gap asks, so its vector alone is the query.
+
+        Parameters
+        ----------
+        sentence : int Tensor of shape (batch, word)
+
+        Returns
+        -------
+        gap : Tensor of shape (batch, 1, d_model)
+        words : Tensor of shape (batch, word, d_model)
+        """
         words = self.word(sentence) + self.place.weight  # (batch, word, d_model)
         is_gap = (sentence == tasks.WORDS.index("[MASK]")).to(words)[:, None]  # (batch, 1, word)
         return is_gap @ words, words
@@ -404,8 +580,18 @@ def without_head(model: MaskedLM, i: int) -> MaskedLM:
 def masked_lm(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
     """Fill gaps in sentences, with all heads and without each one.
 
-    ``without[SCORE]`` has a row a seed and a column a head that is missing; ``attention[GAP]`` has, for each
-    seed, how much each head looks from the gap at each of ``tasks.ROLES``, mean over sentences.
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: accuracy of each fact; ``without``: for each fact a row a seed with the accuracy without
+        each head; ``attention``: for either gap and each seed how much each head looks at each of
+        ``tasks.ROLES``, mean over sentences.
     """
     task = tasks.Sentences()
     models, measured = trained(task, lambda: MaskedLM(n_heads), seeds=seeds, steps=steps, lr=lr)
@@ -433,9 +619,19 @@ def heads_cost(
 ) -> dict:
     """Time a layer with each number of heads, one sequence forward on this machine, and count its memory.
 
-    ``naive`` stores the weights as autograd does, ``fused`` doesn't. For each there is a number, or a median
-    and its quartiles, for each of ``n_heads``: ``seconds``, ``times`` (how many times as long as the first),
-    ``peak_bytes``.
+    Parameters
+    ----------
+    n_heads : sequence of int
+    n_tokens, rounds : int
+    d_model, n_kv_heads, d_head
+        As in :class:`manyheads.attention.MultiHeadAttention`.
+
+    Returns
+    -------
+    dict
+        A number for each of ``n_heads``: ``parameters``, ``matmul_flops``, ``weights_bytes``; and for
+        ``naive``, which stores the weights as autograd does, and ``fused``, which doesn't, ``seconds``,
+        ``times`` (how many times as long as the first), both with their quartiles, and ``peak_bytes``.
     """
     shape = {"d_model": d_model, "n_kv_heads": n_kv_heads, "d_head": d_head}
     layers = [MultiHeadAttention(n_heads=h, **shape) for h in n_heads]
@@ -768,7 +964,18 @@ def _write(path: Path, stored: dict) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the named sweeps, or all; ``--again`` also those that are complete."""
+    """Make the named sweeps, or all of them.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Names, and ``--again`` to measure anew what is stored; those of the command line if left out.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 130 if it was stopped.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m manyheads.experiments", description=__doc__.split("\n")[0]
     )

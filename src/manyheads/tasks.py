@@ -57,10 +57,20 @@ class Staircase:
 
     @property
     def d_model(self) -> int:
+        """Width of tokens and of the answer: the four vectors side by side."""
         return self.n_copied * self.d_content
 
     def theory(self, n_heads: int) -> float:
-        """Give the least share that ``n_heads`` heads of width d_model / n_heads must leave over."""
+        """Give the least share that heads of width d_model / n_heads must leave over.
+
+        Parameters
+        ----------
+        n_heads : int
+
+        Returns
+        -------
+        float
+        """
         rank = n_heads * min(self.d_model // n_heads, self.d_content)
         return max(0.0, 1 - rank / self.d_model)
 
@@ -105,6 +115,10 @@ class Lookup:
     deals the four keys to the heads in the best way. It is a simple scheme, not a bound: a read-out that
     adds and subtracts several averages, or a nonlinear one, can do better. Heads narrower than two
     numbers can't tell eight keys apart.
+
+    Attributes
+    ----------
+    n_pairs, n_named : int
     """
 
     n_pairs: int = 8
@@ -112,14 +126,25 @@ class Lookup:
 
     @property
     def d_model(self) -> int:
+        """Width of tokens and of the answer: a channel for each value in each slot."""
         return self.n_named * self.n_pairs
 
     @property
     def chance(self) -> float:
+        """Accuracy of a guess among all values."""
         return 1 / self.n_pairs
 
     def theory(self, n_heads: int) -> float:
-        """Give the accuracy of ``n_heads`` even averages, each answering with its commonest value."""
+        """Give the accuracy of even averages, each answering with its commonest value.
+
+        Parameters
+        ----------
+        n_heads : int
+
+        Returns
+        -------
+        float
+        """
         return max(
             sum(keys * self._commonest(keys) for keys in dealt) / self.n_named
             for dealt in product(range(self.n_named + 1), repeat=min(n_heads, self.n_named))
@@ -179,6 +204,10 @@ class Nearest:
 
     Theory: one head with W_Q = βI and the identity elsewhere weighs the vectors by softmax(β · cosine)
     and so comes as near as one likes with growing β; heads of low rank can't, not even many of them.
+
+    Attributes
+    ----------
+    n_vectors, d_model : int
 
     Source: Amsel, Yehudai & Bruna 2024.
     """

@@ -17,13 +17,16 @@ from tqdm import trange
 
 
 class Task(Protocol):
-    """What :func:`fit` asks of a task; :mod:`manyheads.tasks` has some."""
+    """What a task can do; :mod:`manyheads.tasks` has some. :func:`fit` draws and looks at the loss."""
 
     def draw(self, stream: torch.Generator, size: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Make ``size`` fresh examples: the inputs of the model, and the target."""
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Say with one number how far the output is from the target."""
+
+    def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Give the numbers to report, each under its name."""
 
 
 @dataclass(frozen=True)
