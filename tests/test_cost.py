@@ -8,7 +8,7 @@ from torch._decomp.decompositions import _softmax as softmax_in_the_open
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from manyheads import cost
+from manyheads import cost, experiments, timing
 from manyheads.attention import MultiHeadAttention, SelfAttention
 
 BATCH, N_QUERY, N_KEY, D_HEAD = 2, 11, 13, 7
@@ -202,3 +202,58 @@ def test_a_count_below_one_or_not_an_integer_is_refused(name, argument):
     for wrong in (2.0, True, "2"):
         with pytest.raises(TypeError, match=f"{argument} is counted and must be an int, got {wrong!r}"):
             call(**arguments | {argument: wrong})
+
+
+# --- The stored sweep of what heads cost ---
+
+SWEEP = experiments.load("heads-cost")["settings"]
+
+
+@pytest.mark.parametrize("stored", SWEEP.values(), ids=SWEEP)
+def test_the_stored_sweep_has_the_counts_of_the_formulas(stored):
+    setting = stored["setting"]
+    shape = {"d_model": 512} | {key: setting[key] for key in ("d_head", "n_kv_heads") if key in setting}
+    n = setting["n_tokens"]
+    for i, h in enumerate(setting["n_heads"]):
+        assert stored["parameters"][i] == cost.parameters(n_heads=h, **shape)
+        assert stored["matmul_flops"][i] == cost.matmul_flops(n_heads=h, n_query=n, **shape)
+        assert stored["weights_bytes"][i] == cost.weights_bytes(h, n_query=n)
+
+
+@pytest.mark.parametrize("stored", SWEEP.values(), ids=SWEEP)
+def test_naive_memory_holds_the_weights_and_fused_memory_does_not(stored):
+    naive, fused, weights = (
+        stored["naive"]["peak_bytes"],
+        stored["fused"]["peak_bytes"],
+        stored["weights_bytes"],
+    )
+    for one, other, squares in zip(naive, fused, weights, strict=True):
+        assert other <= one - squares
+    assert naive[-1] > 2 * weights[-1]  # scores and weights
+    assert fused[-1] < weights[-1]
+
+
+@pytest.mark.parametrize("n_tokens", [512, 2048])
+def test_at_fixed_d_model_fused_memory_is_flat_and_naive_memory_is_not(n_tokens):
+    stored = SWEEP[f"fixed d_model, n={n_tokens}"]
+    assert len(set(stored["parameters"])) == len(set(stored["matmul_flops"])) == 1
+    assert max(stored["fused"]["peak_bytes"]) < 1.05 * min(stored["fused"]["peak_bytes"])
+    assert stored["naive"]["peak_bytes"][-1] > 10 * stored["naive"]["peak_bytes"][0]
+
+
+@pytest.mark.parametrize("stored", SWEEP.values(), ids=SWEEP)
+def test_every_stored_time_has_its_quartiles_and_the_fewest_heads_count_as_one(stored):
+    for path in ("naive", "fused"):
+        assert len(stored[path]["seconds"]) == len(stored["setting"]["n_heads"])
+        assert stored[path]["times"][0] == [1, 1, 1]
+        for median, low, high in stored[path]["times"] + stored[path]["seconds"]:
+            assert 0 < low <= median <= high
+
+
+def test_the_sweep_measures_what_it_is_asked():
+    found = experiments.heads_cost(n_heads=[1, 5], n_tokens=13, rounds=2, d_model=35)
+    assert found["parameters"] == [cost.parameters(35, 1)] * 2
+    layer = MultiHeadAttention(35, 5)
+    x = torch.randn(1, 13, 35)
+    assert found["naive"]["peak_bytes"][1] == timing.peak_memory(lambda: layer(x, return_weights=True))
+    assert found["fused"]["peak_bytes"][1] == timing.peak_memory(lambda: layer(x))
