@@ -834,8 +834,8 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
         before = json.loads(path.read_text())
         kept = _still_true(before, experiment)
         if len(kept) == len(experiment.settings):
-            return before
-        if all(before[key] == stored[key] for key in ("versions", "machine")):
+            stored = before
+        elif all(before[key] == stored[key] for key in ("versions", "machine")):
             stored["settings"] = kept
     todo = [setting for setting in experiment.settings if setting not in stored["settings"]]
     with tqdm(
