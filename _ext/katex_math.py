@@ -52,8 +52,9 @@ def visit_math_block(translator, node):
     tex = node.astext()
     if node["number"]:
         tex += rf"\tag{{{get_node_equation_number(translator, node)}}}"
-    translator.body.append(translator.starttag(node, "div", CLASS="math-block"))
-    translator.body.append(html(tex, True, node) + "</div>\n")
+    # a span, because MyST also puts displayed formulas into paragraphs, which hold no div
+    translator.body.append(translator.starttag(node, "span", CLASS="math-block"))
+    translator.body.append(html(tex, True, node) + "</span>\n")
     raise nodes.SkipNode
 
 
