@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import cost, experiments, reference
+from manyheads import cost, experiments, reference, sweeps
 from manyheads.attention import MultiHeadAttention, SelfAttention, attend, attention_weights, merge_heads
-from manyheads.experiments import needed_heads
+from manyheads.sweeps import needed_heads
 from manyheads.tasks import Lookup, Staircase
 from manyheads.training import stream
 
@@ -345,7 +345,7 @@ def test_one_head_is_no_sobel_filter_and_two_are():
     assert 0.9 < one["left_over"] < 1
     assert two["left_over"] < 1e-25
     kernel = sum(gain * np.array(weights) for gain, weights in zip(two["gains"], two["weights"], strict=True))
-    assert (kernel == experiments.SOBEL.numpy()).all()
+    assert (kernel == sweeps.SOBEL.numpy()).all()
 
 
 def test_no_single_head_comes_nearer_to_sobel_than_the_stored_one():
@@ -353,12 +353,12 @@ def test_no_single_head_comes_nearer_to_sobel_than_the_stored_one():
     from manyheads.tasks import left_over, photo
 
     grey = photo(4).mean(-1)
-    wanted = torch.nn.functional.conv2d(grey[None, None], experiments.SOBEL[None, None])[0, 0].flatten()
+    wanted = torch.nn.functional.conv2d(grey[None, None], sweeps.SOBEL[None, None])[0, 0].flatten()
     stored = torch.tensor(settings("convolution")["Sobel, h=1"]["weights"], dtype=torch.float64)
     random = torch.rand(40, 3, 3, generator=stream(0), dtype=torch.float64) ** 4
     candidates = torch.cat([stored, random / random.sum((1, 2), keepdim=True)])
     left = []
-    for mix in experiments.relative_heads(grey, candidates).flatten(1):
+    for mix in sweeps.relative_heads(grey, candidates).flatten(1):
         columns = torch.stack([mix, torch.ones_like(mix)], 1)
         left.append(left_over(columns @ torch.linalg.lstsq(columns, wanted).solution, wanted).item())
     assert left[0] <= min(left) + 1e-9
@@ -369,7 +369,7 @@ def test_random_kernels_need_nine_heads_and_fewer_come_near_the_eckart_young_bou
     kernels = []
     for seed in load("kernels")["seeds"]:
         torch.manual_seed(seed)
-        kernels.append(experiments.KernelHeads(1).kernel.numpy())
+        kernels.append(sweeps.KernelHeads(1).kernel.numpy())
     energy = np.linalg.svd(np.array(kernels), compute_uv=False) ** 2  # (seed, 9)
     for n_heads in (1, 2, 3, 5, 7):
         bound, fitted = (every("kernels", f"h={n_heads}", score) for score in ("bound", "left_over"))

@@ -1,0 +1,659 @@
+"""What the sweeps of the book measure: each function gives the numbers of one setting.
+
+:mod:`manyheads.experiments` names the settings and stores what these functions return.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manyheads import cost, tasks, timing
+from manyheads.attention import MultiHeadAttention, attend, attention_weights
+from manyheads.training import Task, fit, stream
+
+TEST_SEED = 999_999  # examples that no training run draws
+TEST_SIZE = 4096
+
+
+def trained(
+    task: Task, build: Callable[[], nn.Module], *, seeds: Sequence[int], **how
+) -> tuple[list[nn.Module], dict]:
+    """Train one model a seed and score all of them on the same fresh examples.
+
+    Parameters
+    ----------
+    task : Task
+    build : callable
+        Gives a new model.
+    seeds : sequence of int
+    **how
+        ``steps``, ``lr``, as in :func:`manyheads.training.fit`.
+
+    Returns
+    -------
+    models : list of Module
+        One a seed.
+    measured : dict
+        ``per_seed`` scores and the number of ``parameters`` of one model.
+    """
+    models = fit(build, task, seeds=seeds, **how).models
+    return models, {
+        "parameters": sum(p.numel() for p in models[0].parameters()),
+        "per_seed": scores(task, models),
+    }
+
+
+def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
+    """Score models on examples that none of them was trained on, the same for all.
+
+    Parameters
+    ----------
+    task : Task
+    models : sequence of Module
+
+    Returns
+    -------
+    dict of list
+        One number a model for each score of the task.
+    """
+    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
+    with torch.no_grad():
+        found = [task.score(model(*inputs), target) for model in models]
+    return {name: [float(one[name]) for one in found] for name in found[0]}
+
+
+def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Copy the four previous vectors with heads that see positions only.
+
+    Parameters
+    ----------
+    n_heads : int
+    ordinary : bool
+        Let scores and values see both content and position.
+    steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over; ``theory``: the least that must be; ``attention``: the weights of the
+        first seed, (head, query, key).
+    """
+    task = tasks.Staircase(ordinary)
+    models, measured = trained(
+        task, lambda: MultiHeadAttention(task.d_model, n_heads), seeds=seeds, steps=steps
+    )
+    inputs, _ = task.draw(stream(TEST_SEED), 1)
+    attention = models[0](*inputs, return_weights=True)[1][0]  # (head, query, key)
+    return measured | {"theory": task.theory(n_heads), "attention": attention.round(decimals=3)}
+
+
+class WithReadOut(nn.Module):
+    """Put a small network behind attention: a nonlinear reader may take apart what one average holds.
+
+    Parameters
+    ----------
+    attention : Module
+    d_model, d_ff : int
+    """
+
+    def __init__(self, attention: nn.Module, d_model: int, d_ff: int):
+        super().__init__()
+        self.attention = attention
+        self.read_out = nn.Sequential(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Attend, then read the mix.
+
+        Parameters
+        ----------
+        *inputs : Tensor
+            Those of ``attention``.
+
+        Returns
+        -------
+        Tensor of shape (..., query, d_model)
+        """
+        return self.read_out(self.attention(*inputs))
+
+
+def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Look four values up at once.
+
+    Parameters
+    ----------
+    n_heads : int
+    d_ff : int
+        Width of a hidden layer behind attention; with 0 the layer's own W_o is the read-out.
+    steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: accuracy; ``theory``: that of even averages; ``attention``: how much each head of the
+        first seed looks at the pair that each slot names, (head, slot).
+    """
+    task = tasks.Lookup()
+
+    def build() -> nn.Module:
+        attention = MultiHeadAttention(task.d_model, n_heads)
+        return WithReadOut(attention, task.d_model, d_ff) if d_ff else attention
+
+    models, measured = trained(task, build, seeds=seeds, steps=steps)
+    (query, pairs), _ = task.draw(stream(TEST_SEED), TEST_SIZE)
+    attention = models[0].attention if d_ff else models[0]
+    with torch.no_grad():
+        weights = attention(query, pairs, return_weights=True)[1]  # (batch, head, 1, pair)
+    slots = query.unflatten(-1, (task.n_named, task.n_pairs))  # (batch, 1, slot, pair)
+    looks = (weights @ slots.mT).mean(0).squeeze(1)  # (head, slot)
+    return measured | {"theory": task.theory(n_heads), "attention": looks.round(decimals=3)}
+
+
+def nearest(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Copy the nearest of eight vectors with trained heads.
+
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over.
+    """
+    task = tasks.Nearest()
+
+    def build() -> nn.Module:
+        return MultiHeadAttention(task.d_model, n_heads, bias=False)
+
+    return trained(task, build, seeds=seeds, steps=steps, lr=lr)[1]
+
+
+def nearest_by_hand(beta: float, *, seeds: Sequence[int]) -> dict:
+    """Copy the nearest of eight vectors with one head that nobody trained.
+
+    Parameters
+    ----------
+    beta : float
+        As in :func:`matching_head`.
+    seeds : sequence of int
+        Each has its own examples.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is left over.
+    """
+    task = tasks.Nearest()
+    head = matching_head(task.d_model, beta)
+    found = []
+    for seed in seeds:
+        inputs, target = task.draw(stream(seed), TEST_SIZE)
+        found.append(float(task.score(head(*inputs), target)["left_over"]))
+    return {"per_seed": {"left_over": found}}
+
+
+def matching_head(d_model: int, beta: float) -> MultiHeadAttention:
+    """Build one head that nobody trained: W_Q = β√d_model I, and W_K, W_V, W_o the identity.
+
+    Parameters
+    ----------
+    d_model : int
+    beta : float
+        How sharply to choose: the scores are β times the dot products.
+
+    Returns
+    -------
+    MultiHeadAttention
+
+    Source: Amsel, Yehudai & Bruna 2024.
+    """
+    head = MultiHeadAttention(d_model, 1, bias=False).double().requires_grad_(False)
+    identity = torch.eye(d_model)
+    head.in_proj_weight.copy_(torch.cat([beta * d_model**0.5 * identity, identity, identity]))
+    head.out_proj.weight.copy_(identity)
+    return head
+
+
+def types(same: bool, weights: list[float]) -> dict:
+    """Say what one average of two facts still tells about each, over all 8 × 8 pairs of facts.
+
+    Parameters
+    ----------
+    same : bool
+        Whether the two tokens hold their facts, one-hot, in the same eight channels, or each in its own.
+    weights : list of float
+        How the head weighs the two tokens.
+
+    Returns
+    -------
+    dict
+        For three read-outs the share of right answers for the first fact and for the second. ``alike`` names
+        the value with the highest weight, ties shared: linear, and all values are treated alike. ``ordered``
+        first multiplies the weight of value v by 3^v: linear too. ``any``: the best that any function of the
+        average can do.
+    """
+    facts = torch.cartesian_prod(torch.arange(8), torch.arange(8))  # (pair, token)
+    value = F.one_hot(facts if same else facts + torch.tensor([0, 8])).double()  # (pair, token, channel)
+    query = torch.tensor([weights], dtype=torch.float64).log()  # (1, token): scores, for one-hot keys
+    key = torch.eye(2, dtype=torch.float64)
+    average = attend(*(x.expand(len(facts), -1, -1) for x in (query, key)), value, scale=1.0).squeeze(1)
+    same_average = average.mul(1e6).round().unique(dim=0, return_inverse=True)[1]  # (pair,)
+    found = {"alike": [], "ordered": [], "any": []}
+    for fact, levels in zip(facts.T, (average[:, :8], average[:, -8:]), strict=True):
+        together = torch.zeros(len(facts), 8)
+        together.index_put_((same_average, fact), torch.ones(()), accumulate=True)
+        found["alike"].append(_named(levels, fact))
+        found["ordered"].append(_named(levels * 3 ** torch.arange(8), fact))
+        found["any"].append(float(together.amax(1).sum() / len(facts)))
+    return found
+
+
+def _named(levels: Tensor, fact: Tensor) -> float:
+    """Give the share of pairs whose ``fact`` has the highest level, ties shared."""
+    highest = (levels > levels.amax(1, keepdim=True) - 1e-9).double()
+    return float((highest / highest.sum(1, keepdim=True)).gather(1, fact[:, None]).mean())
+
+
+def nine_heads(every: int, sharpness: int) -> dict:
+    """Compare nine heads, whose scores know positions only, with a convolution of a photo.
+
+    Head i looks exactly one step away, the i-th of nine: its scores are
+    -sharpness · |where the key is - where it should be|², a dot product of three numbers a position. Its
+    value matrix is the kernel's slice at that step.
+
+    Parameters
+    ----------
+    every : int
+        Keep each ``every``-th row and column of the photo; each pixel that is kept is a token.
+    sharpness : int
+        Factor of the scores; the neighbours of the wanted pixel get less than e^-sharpness.
+
+    Returns
+    -------
+    dict
+        ``n_tokens`` and ``largest_error``.
+
+    Source: Cordonnier, Loukas & Jaggi 2020, theorem 1.
+    """
+    picture = tasks.photo(every)  # (row, column, 3)
+    kernel = torch.randn(8, 3, 3, 3, generator=stream(0), dtype=torch.float64)  # (out, in, row, column)
+    wanted = F.conv2d(picture.permute(2, 0, 1)[None], kernel)[0].flatten(1).T  # (query, 8)
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in picture.shape[:2])
+    place = torch.cartesian_prod(rows, columns)  # (key, 2)
+    inside = torch.cartesian_prod(rows[1:-1], columns[1:-1])  # (query, 2)
+    steps = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))  # (head, 2)
+    target = inside + steps[:, None]  # (head, query, 2)
+    key = torch.cat([-place.square().sum(-1, keepdim=True), 2 * place], -1)  # (key, 3)
+    query = sharpness * torch.cat([torch.ones_like(target[..., :1]), target], -1)  # (head, query, 3)
+    pixels = picture.flatten(0, 1)  # (key, 3)
+    mix = attend(query, key.expand(9, -1, -1), pixels.expand(9, -1, -1), scale=1.0)  # (head, query, 3)
+    output = torch.einsum("hqi,oih->qo", mix, kernel.flatten(2))  # Σ over heads of mix · W_h
+    return {"n_tokens": len(place), "largest_error": (output - wanted).abs().max()}
+
+
+def relative_heads(picture: Tensor, weights: Tensor) -> Tensor:
+    """Let heads look around each pixel of a grey picture, with scores that know the relative position only.
+
+    Parameters
+    ----------
+    picture : Tensor of shape (row, column)
+    weights : Tensor of shape (head, 3, 3)
+        How much each head looks at each neighbour; non-negative, each head's sum is 1.
+
+    Returns
+    -------
+    Tensor of shape (head, row - 2, column - 2)
+        What each head finds around each inner pixel.
+    """
+    value = picture.unfold(0, 3, 1).unfold(1, 3, 1).flatten(-2)[..., None]  # (row, column, key, 1)
+    scores = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()  # the softmax of the log gives it back
+    query = scores.flatten(1)[:, None, None, None]  # (head, 1, 1, 1, 9)
+    key = torch.eye(9, dtype=weights.dtype)  # the relative position, one-hot
+    mix, _ = attend(query, key, value, scale=1.0, return_weights=True)  # (head, row, column, 1, 1)
+    return mix.flatten(-3)
+
+
+SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64)
+
+
+def box_blur() -> dict:
+    """Blur a photo with one head that looks at all nine neighbours alike.
+
+    Returns
+    -------
+    dict
+        ``largest_error``.
+    """
+    grey = tasks.photo().mean(-1)
+    wanted = F.avg_pool2d(grey[None], 3, stride=1)[0]
+    output = relative_heads(grey, torch.full((1, 3, 3), 1 / 9, dtype=torch.float64))[0]
+    return {"largest_error": (output - wanted).abs().max()}
+
+
+def sobel(n_heads: int) -> dict:
+    """Find vertical edges in a photo: two heads subtract two averages, one head does what it can.
+
+    The best single head is found exactly: a head times a gain has nine weights of one sign, and least squares
+    with that bound has one minimum.
+
+    Parameters
+    ----------
+    n_heads : int
+        1 or 2.
+
+    Returns
+    -------
+    dict
+        ``left_over``; and the heads' ``weights``, ``gains`` and the ``bias``.
+    """
+    grey = tasks.photo().mean(-1)
+    wanted = F.conv2d(grey[None, None], SOBEL[None, None])[0, 0]
+    if n_heads == 1:
+        weights, gains = _best_head(grey, wanted)
+    else:
+        sides = torch.stack([SOBEL, SOBEL.flip(1)]).clamp_min(0)  # the right column, the left column
+        gains = sides.sum((1, 2))
+        weights, gains = sides / gains[:, None, None], gains * torch.tensor([1, -1])
+    mix = relative_heads(grey, weights)
+    output = torch.einsum("h,hrc->rc", gains, mix)
+    bias = (wanted - output).mean()
+    return {
+        "left_over": tasks.left_over(output + bias, wanted),
+        "weights": weights,
+        "gains": gains,
+        "bias": bias,
+    }
+
+
+def _best_head(picture: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    from scipy.optimize import nnls  # least squares with no negative weights
+
+    around = picture.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9)
+    around, wanted = (around - around.mean(0)).numpy(), (wanted - wanted.mean()).flatten().numpy()
+    fits = {sign: nnls(around, sign * wanted) for sign in (1, -1)}
+    sign = min(fits, key=lambda sign: fits[sign][1])
+    weights = torch.from_numpy(fits[sign][0]).reshape(1, 3, 3)
+    return weights / weights.sum(), sign * weights.sum((1, 2))
+
+
+class KernelHeads(nn.Module):
+    """Be a random 3 × 3 convolution, 3 channels to 8, as well as heads with relative scores can.
+
+    Parameters
+    ----------
+    n_heads : int
+    """
+
+    def __init__(self, n_heads: int):
+        super().__init__()
+        self.register_buffer("kernel", torch.randn(9, 24))
+        self.scores = nn.Parameter(torch.randn(n_heads, 9))
+        self.values = nn.Parameter(torch.randn(n_heads, 24) / 3)  # each head's W_V W_o, flat
+
+    def forward(self) -> Tensor:
+        """Add up what the heads do at each neighbour.
+
+        Returns
+        -------
+        Tensor of shape (2, 9, 24)
+            The heads' kernel and the wanted one.
+        """
+        return torch.stack([self.scores.softmax(-1).T @ self.values, self.kernel])
+
+
+class Kernels:
+    """Ask for the kernel that the model carries: on white noise its error is that of the outputs."""
+
+    def draw(self, stream: torch.Generator, size: int) -> tuple[tuple, Tensor]:
+        """Draw nothing: the loss is exact."""
+        return (), torch.zeros(())
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Give the share of the wanted kernel's energy that the heads miss."""
+        return tasks.left_over(*output)
+
+    def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Give the same share, to report."""
+        return {"left_over": tasks.left_over(*output)}
+
+
+def kernels(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Imitate random 3 × 3 convolutions with heads whose scores know the relative position only.
+
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+        Each has its own kernel, the same for every number of heads.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: what is ``left_over``, and the ``bound`` that any sum of ``n_heads`` products leaves.
+
+    Source: Eckart & Young 1936.
+    """
+    models, measured = trained(Kernels(), lambda: KernelHeads(n_heads), seeds=seeds, steps=steps, lr=lr)
+    energies = torch.stack([torch.linalg.svdvals(model.kernel).square() for model in models])  # (seed, 9)
+    bound = energies[:, n_heads:].sum(1) / energies.sum(1)
+    return measured | {"per_seed": measured["per_seed"] | {"bound": bound}}
+
+
+def distinct_targets(d_head: int, n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
+    """Count the different keys that random queries like best.
+
+    Parameters
+    ----------
+    d_head, n_tokens, draws : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: ``targets``, the most of all draws.
+    """
+    found = []
+    for seed in seeds:
+        random = torch.randn(2, draws, n_tokens, d_head, generator=stream(seed), dtype=torch.float64)
+        favourites = attention_weights(*random).argmax(-1)  # (draw, query)
+        found.append(int(F.one_hot(favourites, n_tokens).amax(1).sum(1).max()))
+    return {"per_seed": {"targets": found}}
+
+
+def permutations_on_a_circle(n_tokens: int, draws: int, *, seeds: Sequence[int]) -> dict:
+    """Realise random permutations with d_head = 2: keys on a circle, each query points at one.
+
+    Parameters
+    ----------
+    n_tokens, draws : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: ``largest_error``, between the weights and the permutation.
+    """
+    angle = torch.arange(n_tokens, dtype=torch.float64) * 2 * math.pi / n_tokens
+    key = torch.stack([angle.cos(), angle.sin()], -1)  # (key, 2)
+    sharpness = 50 / (1 - math.cos(2 * math.pi / n_tokens))  # the next key is 50 behind
+    error = []
+    for seed in seeds:
+        order = torch.rand(draws, n_tokens, generator=stream(seed)).argsort(-1)
+        weights = attention_weights(key[order], key, scale=sharpness)  # (draw, query, key)
+        error.append((weights - F.one_hot(order, n_tokens)).abs().max())
+    return {"per_seed": {"largest_error": [float(each) for each in error]}}
+
+
+class MaskedLM(nn.Module):
+    """Guess the masked word: embeddings, one attention layer with a residual, a linear read-out.
+
+    Parameters
+    ----------
+    n_heads, d_model : int
+    """
+
+    def __init__(self, n_heads: int, d_model: int = 32):
+        super().__init__()
+        self.word = nn.Embedding(len(tasks.WORDS), d_model)
+        self.place = nn.Embedding(len(tasks.ROLES), d_model)
+        self.attention = MultiHeadAttention(d_model, n_heads)
+        self.read_out = nn.Linear(d_model, len(tasks.WORDS))
+
+    def forward(self, sentence: Tensor) -> Tensor:
+        """Score every word for the gap.
+
+        Parameters
+        ----------
+        sentence : int Tensor of shape (batch, word)
+
+        Returns
+        -------
+        Tensor of shape (batch, len(WORDS))
+        """
+        asker, words = self.embed(sentence)
+        return self.read_out(asker + self.attention(asker, words)).squeeze(1)
+
+    def embed(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn words into vectors; only the gap asks, so its vector alone is the query.
+
+        Parameters
+        ----------
+        sentence : int Tensor of shape (batch, word)
+
+        Returns
+        -------
+        gap : Tensor of shape (batch, 1, d_model)
+        words : Tensor of shape (batch, word, d_model)
+        """
+        words = self.word(sentence) + self.place.weight  # (batch, word, d_model)
+        is_gap = (sentence == tasks.WORDS.index("[MASK]")).to(words)[:, None]  # (batch, 1, word)
+        return is_gap @ words, words
+
+
+def without_head(model: MaskedLM, i: int) -> MaskedLM:
+    """Copy a model and silence one head: its slice of W_o becomes zero.
+
+    Parameters
+    ----------
+    model : MaskedLM
+    i : int
+        Which head, from 0.
+
+    Returns
+    -------
+    MaskedLM
+    """
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.attention.out_proj.weight.unflatten(1, (model.attention.n_heads, -1))[:, i] = 0
+    return model
+
+
+def masked_lm(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Fill gaps in sentences, with all heads and without each one.
+
+    Parameters
+    ----------
+    n_heads, steps : int
+    lr : float
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: accuracy of each fact; ``without``: for each fact a row a seed with the accuracy without
+        each head; ``attention``: for either gap and each seed how much each head looks at each of
+        ``tasks.ROLES``, mean over sentences.
+    """
+    task = tasks.Sentences()
+    models, measured = trained(task, lambda: MaskedLM(n_heads), seeds=seeds, steps=steps, lr=lr)
+    cut = [scores(task, [without_head(model, i) for i in range(n_heads)]) for model in models]
+    (sentence,), facts = task.draw(stream(TEST_SEED), TEST_SIZE)
+    first, asks_verb = facts[:, -1, None, None] == 1, facts[:, 1] >= 0
+    attention = {"verb": [], "adjective": []}
+    for model in models:
+        with torch.no_grad():
+            weights = model.attention(*model.embed(sentence), return_weights=True)[1].squeeze(2)
+        weights = torch.where(first, weights, weights.roll(1, -1))  # (batch, head, role)
+        for gap, asked in (("verb", asks_verb), ("adjective", ~asks_verb)):
+            attention[gap].append(weights[asked].mean(0).round(decimals=3))
+    without = {score: [one[score] for one in cut] for score in measured["per_seed"]}
+    return measured | {"without": without, "attention": attention}
+
+
+def heads_cost(
+    n_heads: Sequence[int],
+    n_tokens: int,
+    rounds: int,
+    d_model: int = 512,
+    n_kv_heads: int | None = None,
+    d_head: int | None = None,
+) -> dict:
+    """Time a layer with each number of heads, one sequence forward on this machine, and count its memory.
+
+    Parameters
+    ----------
+    n_heads : sequence of int
+    n_tokens, rounds : int
+    d_model, n_kv_heads, d_head
+        As in :class:`manyheads.attention.MultiHeadAttention`.
+
+    Returns
+    -------
+    dict
+        A number for each of ``n_heads``: ``parameters``, ``matmul_flops``, ``weights_bytes``; and for
+        ``naive``, which stores the weights as autograd does, and ``fused``, which doesn't, ``seconds``,
+        ``times`` (how many times as long as the first), both with their quartiles, and ``peak_bytes``.
+    """
+    shape = {"d_model": d_model, "n_kv_heads": n_kv_heads, "d_head": d_head}
+    layers = [MultiHeadAttention(n_heads=h, **shape) for h in n_heads]
+    x = torch.randn(1, n_tokens, d_model, generator=stream(0))
+    runs = {
+        (path, h): partial(layer, x, return_weights=path == "naive")
+        for h, layer in zip(n_heads, layers, strict=True)
+        for path in ("naive", "fused")
+    }
+    seconds = timing.cpu_seconds(runs, rounds=rounds)
+    found = {
+        "parameters": [cost.parameters(n_heads=h, **shape) for h in n_heads],
+        "matmul_flops": [cost.matmul_flops(n_heads=h, n_query=n_tokens, **shape) for h in n_heads],
+        "weights_bytes": [cost.weights_bytes(h, n_query=n_tokens) for h in n_heads],
+    }
+    for path in ("naive", "fused"):
+        mine = {run: samples for run, samples in seconds.items() if run[0] == path}
+        found[path] = {
+            "seconds": [timing.spread(samples) for samples in mine.values()],
+            "times": list(timing.ratios(mine, (path, n_heads[0])).values()),
+            "peak_bytes": [timing.peak_memory(runs[run]) for run in mine],
+        }
+    return found
+
+
+def needed_heads(setting: dict, fact: str, drop: float = 0.1) -> list[set[int]]:
+    """Say which heads a fact needs: those without which its accuracy falls by more than ``drop``.
+
+    Parameters
+    ----------
+    setting : dict
+        One of the stored settings of ``masked-lm``.
+    fact : str
+        ``tense``, ``number`` or ``class``.
+    drop : float
+
+    Returns
+    -------
+    list of set of int
+        The heads, from 0, a set a seed; empty where no head is needed alone.
+    """
+    rows = zip(setting["per_seed"][fact], setting["without"][fact], strict=True)
+    return [{i for i, left in enumerate(without) if whole - left > drop} for whole, without in rows]
