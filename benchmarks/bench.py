@@ -325,7 +325,7 @@ def main():
     found = {
         "command": "make bench",
         "cpu": timing.cpu_name(),
-        "system": platform.platform(),
+        "system": platform.system(),
         "versions": {name: version(name) for name in PACKAGES},
         "threads": torch.get_num_threads(),
         "rounds": ROUNDS,

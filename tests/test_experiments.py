@@ -170,7 +170,7 @@ def test_the_command_says_that_stopping_loses_nothing(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": broken})
     monkeypatch.setattr(experiments, "run", partial(run, folder=tmp_path))
     assert main(["tiny"]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command without --again goes on" in capsys.readouterr().err
     assert list(json.loads((tmp_path / "tiny.json").read_text())["settings"]) == ["x=2"]
 
 
