@@ -4,7 +4,7 @@ The floor is the least that any multi-head attention must do: one matmul for que
 torch's fused kernel, one matmul for the output. Everyone gets the same weights and the same input, has to
 compute the same output, and is then timed in turns in one process on one thread.
 
-Needs the packages of ``requirements-bench.txt``; writes ``chapters/results/bench.json``.
+Needs the packages of ``requirements-bench.txt``; writes ``chapters/results/bench.json`` and ``bench.md``.
 """
 
 import importlib.util
@@ -35,6 +35,7 @@ PEERS = ["nn.MultiheadAttention", "BERT (eager)", "BERT (sdpa)", "x-transformers
 FUSED, EXPLICIT, NUMPY = "fused", "with weights", "NumPy"
 PACKAGES = ["torch", "numpy", "transformers", "x-transformers", "vit-pytorch"]
 STORE = Path(__file__).parents[1] / "chapters" / "results" / "bench.json"
+TABLE = STORE.with_suffix(".md")  # the page on speed shows it
 
 # One thread everywhere. The last asks Linux for huge pages, as NumPy does by itself: in small ones a good
 # quarter of the time of an explicit path goes into being handed fresh memory, page by page.
@@ -344,6 +345,7 @@ def main():
     found["numpy"] = time_numpy()
     found["memory"] = memory()
     STORE.write_text(json.dumps(found, indent=1) + "\n")
+    TABLE.write_text(markdown(found) + "\n")
     return report(found)
 
 

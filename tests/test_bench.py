@@ -122,6 +122,7 @@ def test_a_competitor_that_computes_something_else_is_refused():
 
 def test_the_table_shows_every_stored_ratio():
     table = bench.markdown(FOUND)
+    assert bench.TABLE.read_text() == table + "\n"
     for ratios in stored_ratios():
         for name, ratio in ratios.items():
             if name not in (bench.FLOOR, bench.FUSED):
