@@ -318,7 +318,9 @@ def markdown(found):
 
 
 def times(ratio):
-    return f"{ratio['median']:.2f} ± {(ratio['high'] - ratio['low']) / 2:.2f}"
+    return (
+        f"{ratio['median']:.2f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{(ratio['high'] - ratio['low']) / 2:.2f}"
+    )
 
 
 def main():
