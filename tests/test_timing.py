@@ -17,8 +17,12 @@ class Clock:
     """A processor that can be told how long each call takes."""
 
     def __init__(self, monkeypatch):
-        self.now, self.calls = 0.0, []
-        monkeypatch.setattr(time, "process_time", lambda: self.now)
+        self.now, self.step, self.calls = 0.0, 0.0, []
+        monkeypatch.setattr(time, "process_time", self.read)
+        monkeypatch.setattr(timing, "_clock_step", lambda: self.step)
+
+    def read(self):
+        return self.now // self.step * self.step if self.step else self.now
 
     def run(self, name, seconds):
         def call():
@@ -60,8 +64,24 @@ def test_a_short_run_is_repeated_and_its_mean_taken(clock):
     runs = {"short": clock.run("short", 0.125), "long": clock.run("long", 4.0)}
     seconds = timing.cpu_seconds(runs, rounds=3, warmup=0, at_least=1.0)
     assert seconds == {"short": [0.125] * 3, "long": [4.0] * 3}
-    assert clock.calls.count("short") == 1 + 3 * 8
+    assert clock.calls.count("short") == (1 + 2 + 4 + 8) + 3 * 8
     assert clock.calls.count("long") == 1 + 3
+
+
+def test_a_coarse_clock_is_given_enough_to_measure(clock):
+    clock.step = 1 / 64  # Windows
+    runs = {"short": clock.run("short", 0.003), "long": clock.run("long", 0.009)}
+    seconds = timing.cpu_seconds(runs, rounds=5)
+    assert seconds == {
+        "short": pytest.approx([0.003] * 5, rel=1 / 16),
+        "long": pytest.approx([0.009] * 5, rel=1 / 16),
+    }
+
+
+def test_the_step_of_the_clock_is_watched_not_asked(monkeypatch):
+    readings = iter([2.0, 2.0, 2.0, 2.0 + 1 / 64, 3.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(readings))
+    assert timing._clock_step() == 1 / 64
 
 
 def test_a_slower_machine_slows_both_and_leaves_the_ratio(clock):

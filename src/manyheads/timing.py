@@ -72,8 +72,8 @@ def cpu_seconds(
     warmup : int
         How often each is called before, untimed.
     at_least : float
-        Seconds that a timing should last; a shorter function is called several times in a row and the
-        mean is taken. Windows counts CPU time in steps of 1/64 s, so there it should be 0.2 or more.
+        Seconds that a timing should last, and never fewer than 16 steps of the clock: Windows counts CPU
+        time in steps of 1/64 s. A shorter function is called several times in a row and the mean is taken.
 
     Returns
     -------
@@ -92,17 +92,26 @@ def cpu_seconds(
             f"timing needs rounds ≥ 1, warmup ≥ 0 and finite at_least ≥ 0: "
             f"got rounds={rounds}, warmup={warmup}, at_least={at_least}"
         )
+    at_least = max(at_least, 16 * _clock_step())
     timers = {name: timeit.Timer(run, timer=time.process_time) for name, run in runs.items()}
-    calls = {}
+    calls = dict.fromkeys(runs, 1)
     for name, timer in timers.items():
         timer.timeit(warmup)
-        once = max(timer.timeit(1), 1e-6)
-        calls[name] = max(1, math.ceil(at_least / once))
+        while timer.timeit(calls[name]) < at_least:
+            calls[name] *= 2
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(rounds):
         for name in list(runs)[:: -1 if i % 2 else 1]:
             seconds[name].append(timers[name].timeit(calls[name]) / calls[name])
     return seconds
+
+
+def _clock_step() -> float:
+    """Watch the CPU clock until it moves: on Windows the step that it reports isn't the one it takes."""
+    start = time.process_time()
+    while (now := time.process_time()) == start:
+        pass
+    return now - start
 
 
 def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Spread]:
