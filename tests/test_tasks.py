@@ -181,3 +181,9 @@ def test_the_photo_has_three_colours_between_zero_and_one():
     assert picture.dtype == torch.float64
     assert 0 <= picture.min() < 0.1 < 0.9 < picture.max() <= 1
     assert torch.equal(photo(12), picture[::12, ::12])
+
+
+def test_the_photo_is_the_one_that_scikit_learn_gives():
+    from sklearn.datasets import load_sample_image
+
+    assert torch.equal(photo(), torch.from_numpy(load_sample_image("china.jpg") / 255.0))

@@ -6,10 +6,14 @@ model.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Generator, Tensor
 
 
@@ -37,7 +41,9 @@ class Staircase:
 
     Theory: the layer is then a linear map of rank at most min(d_head, 6) a head, and copying four
     vectors is the identity on 24 numbers. By Eckart and Young (1936) a map of rank r leaves at least 1 -
-    r/24 of it: .75, .5, .25 and 0 with one to four heads.
+    r/24 of it: .75, .5, .25 and 0 with one to four heads. This counts what the values carry, not where a
+    head can look. Heads of width 2 or more can single out any token and come as near to it as one likes;
+    heads of width 1 can't, so that with 24 of them it is a lower bound and no more.
 
     Attributes
     ----------
@@ -61,7 +67,7 @@ class Staircase:
         return self.n_copied * self.d_content
 
     def theory(self, n_heads: int) -> float:
-        """Give the least share that heads of width d_model / n_heads must leave over.
+        """Give a share below which heads of width d_model / n_heads can't come: they carry no more numbers.
 
         Parameters
         ----------
@@ -203,7 +209,8 @@ class Nearest:
     full rank.
 
     Theory: one head with W_Q = βI and the identity elsewhere weighs the vectors by softmax(β · cosine)
-    and so comes as near as one likes with growing β; heads of low rank can't, not even many of them.
+    and so comes as near as one likes with growing β. For heads of low rank there are bounds that grow with
+    d_model; none is claimed here for 16.
 
     Attributes
     ----------
@@ -381,6 +388,7 @@ def photo(every: int = 1) -> Tensor:
     Tensor of shape (row, column, 3)
         Red, green and blue from 0 to 1.
     """
-    from sklearn.datasets import load_sample_image  # slow to import, and only pictures need it
-
-    return torch.from_numpy(load_sample_image("china.jpg")[::every, ::every] / 255.0)
+    # Only the file is wanted: to import scikit-learn for it takes a second.
+    path = Path(find_spec("sklearn").origin).parent / "datasets" / "images" / "china.jpg"
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.asarray(picture)[::every, ::every] / 255.0)
