@@ -41,7 +41,7 @@ def test_a_sweep_is_stored_with_all_that_made_it(tiny, tmp_path):
     made = run("tiny", folder=tmp_path)
     stored = json.loads((tmp_path / "tiny.json").read_text())
     assert stored == made == load("tiny", folder=tmp_path)
-    assert stored["command"] == "python -m manyheads.experiments tiny"
+    assert stored["command"] == "python -m manyheads.experiments tiny --again"
     assert stored["seeds"] == [0, 1, 2]
     assert {"python", "torch", "numpy", "manyheads"} <= set(stored["versions"])
     assert stored["machine"] == {"cpu": timing.cpu_name(), "threads": 1}
@@ -93,6 +93,7 @@ def test_a_changed_setting_is_made_anew_and_the_others_stay(tiny, tmp_path, call
     stored = run("tiny", folder=tmp_path)
     assert calls == [2, 3, 5, 7]
     assert stored["settings"]["x=3"]["per_seed"]["score"][0] == 343
+    assert list(stored["settings"]) == ["x=2", "x=3", "x=5"]  # the order of the code, not of the days
 
 
 @pytest.mark.parametrize("what", ["versions", "machine", "seeds"])
@@ -177,7 +178,7 @@ def test_the_command_says_that_stopping_loses_nothing(tiny, tmp_path, monkeypatc
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_stored_sweep_is_complete(name):
     stored, experiment = load(name), EXPERIMENTS[name]
-    assert stored["command"] == f"python -m manyheads.experiments {name}"
+    assert stored["command"] == f"python -m manyheads.experiments {name} --again"
     assert stored["question"] == experiment.question
     assert stored["versions"]["torch"].startswith("2.13.0")
     assert stored["machine"]["threads"] == 1

@@ -54,6 +54,10 @@ EXPERIMENTS = {
             f"h={h}": partial(sweeps.staircase, n_heads=h, ordinary=False, steps=600)
             for h in (1, 2, 3, 4, 12, 24)
         }
+        | {
+            f"h={h}, 4x training": partial(sweeps.staircase, n_heads=h, ordinary=False, steps=2400)
+            for h in (12, 24)
+        }
         | {"h=1, scores see content": partial(sweeps.staircase, n_heads=1, ordinary=True, steps=1800)},
     ),
     "lookup": Experiment(
@@ -81,6 +85,7 @@ EXPERIMENTS = {
     "nearest": Experiment(
         "Which number of heads finds the nearest vector best, at the same number of parameters?",
         {f"h={h}": partial(sweeps.nearest, n_heads=h, steps=800, lr=3e-2) for h in (1, 2, 4, 8, 16)}
+        | {f"h={h}, 4x training": partial(sweeps.nearest, n_heads=h, steps=3200, lr=3e-2) for h in (1, 2)}
         | {
             f"by hand, β={beta}": partial(sweeps.nearest_by_hand, beta=beta)
             for beta in (10, 100, 1000, 10000)
@@ -214,6 +219,7 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
                 "sd": {score: _plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
                 **{clock: round(seconds, 2) for clock, seconds in times.items()},
             }
+            stored["settings"] = _still_true(stored, experiment)  # in today's order
             for clock in times:
                 stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
             _write(path, stored)
@@ -266,7 +272,7 @@ def _head(name: str, experiment: Experiment) -> dict:
     return {
         "name": name,
         "question": experiment.question,
-        "command": _command(name),
+        "command": f"{_command(name)} --again",
         "seeds": list(experiment.seeds),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in packages},

@@ -81,7 +81,7 @@ def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int])
     Returns
     -------
     dict
-        ``per_seed``: what is left over; ``theory``: the least that must be; ``attention``: the weights of the
+        ``per_seed``: what is left over; ``theory``: less it can't be; ``attention``: the weights of the
         first seed, (head, query, key).
     """
     task = tasks.Staircase(ordinary)
