@@ -228,6 +228,19 @@ def test_heads_of_one_number_cannot_point_though_there_are_enough_of_them():
     assert every("staircase", "h=24", "left_over") == pytest.approx(0.6, abs=0.05)
 
 
+def test_longer_training_mends_heads_of_two_numbers_and_not_heads_of_one():
+    assert (every("staircase", "h=12, 4x training", "left_over") < 0.01).all()
+    assert (every("staircase", "h=24, 4x training", "left_over") > 0.4).all()
+
+
+def test_with_another_value_matrix_for_each_token_one_head_would_copy_all_four():
+    """The staircase needs one matrix: contents in channels of their own survive an even average."""
+    content = torch.randn(100, 4, generator=stream(0), dtype=torch.float64)
+    alike = content.new_zeros(4, 1)
+    average = attend(alike[:1], alike, torch.diag_embed(content))
+    assert torch.allclose(4 * average.squeeze(1), content)
+
+
 def test_where_scores_see_content_one_head_beats_the_bound():
     assert every("staircase", "h=1, scores see content", "left_over") == pytest.approx(0.71, abs=0.02)
 
@@ -322,6 +335,11 @@ def test_one_wide_head_finds_the_nearest_vector_better_than_many_narrow_ones():
     assert len({settings("nearest")[f"h={h}"]["parameters"] for h in (1, 2, 4, 8, 16)}) == 1
 
 
+def test_longer_training_halves_what_one_wide_head_misses_and_hardly_moves_two_narrower_ones():
+    assert every("nearest", "h=1, 4x training", "left_over") == pytest.approx(0.062, abs=0.005)
+    assert every("nearest", "h=2, 4x training", "left_over") == pytest.approx(0.588, abs=0.02)
+
+
 def test_one_head_built_by_hand_finds_the_nearest_vector_as_well_as_one_likes():
     left = [mean("nearest", f"by hand, β={beta}", "left_over") for beta in (10, 100, 1000, 10000)]
     for blunt, sharp in pairwise(left):
@@ -378,6 +396,17 @@ def test_random_kernels_need_nine_heads_and_fewer_come_near_the_eckart_young_bou
         assert (fitted < bound + 0.1).all()
         assert bound.min() > 0.03
     assert (every("kernels", "h=9", "left_over") < 1e-20).all()
+
+
+def test_one_head_more_makes_up_for_weights_of_one_sign():
+    for n_heads in range(1, 9):
+        lists = torch.randn(9, n_heads, generator=stream(n_heads), dtype=torch.float64)
+        even = torch.full((9, 1), 1 / 9, dtype=torch.float64)
+        heads = torch.cat([even, even + 0.02 * lists], 1)
+        assert (heads > 0).all()
+        assert torch.allclose(heads @ torch.linalg.lstsq(heads, lists).solution, lists)
+    for fewer, more in ((1, 2), (2, 3)):
+        assert (every("kernels", f"h={more}", "left_over") < every("kernels", f"h={fewer}", "bound")).all()
 
 
 # --- Chapter 3: rank ---------------------------------------------------------------------------------------
