@@ -7,7 +7,7 @@ regime             what is given                 what more heads do
 =================  ============================  =========================
 fixed ``d_model``  ``n_heads`` alone             narrower heads: d_head = d_model / n_heads
 fixed ``d_head``   ``d_head`` as well            a wider layer
-shared K/V heads   ``n_kv_heads`` as well        more queries, the same keys and values
+shared K/V heads   ``n_kv_heads`` as well        more queries than keys and values
 =================  ============================  =========================
 
 In the formulas d = d_model, h = n_heads, g = n_kv_heads, c = d_head.
