@@ -241,3 +241,11 @@ def test_a_part_that_lacks_is_missed(cut, lack):
 def test_a_missing_docstring_is_missed():
     (function,) = ast.parse("def heads():\n    return 1").body
     assert missing(function, ast.get_docstring(function)) == ["a docstring"]
+
+
+def test_every_work_in_the_bibliography_is_cited():
+    works = re.findall(r"^@\w+\{(\S+),", (ROOT / "references.bib").read_text(encoding="utf-8"), re.M)
+    pages = [*(ROOT / "chapters").glob("*.ipynb"), *(ROOT / "chapters").glob("*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    cited = {key.strip() for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", text) for key in keys.split(",")}
+    assert sorted(works) == sorted(cited)
