@@ -48,12 +48,12 @@ MUTANTS = {
     ),
     "1e-9 for -1e9": ("torch.finfo(scores.dtype).min", "1e-9"),
     "-inf, so that a blind query gets NaN": (
-        "torch.finfo(scores.dtype).min)\n    return softmax(scores).masked_fill(~mask, 0.0)",
-        "-torch.inf)\n    return softmax(scores)",
+        "torch.finfo(scores.dtype).min)\n    return _softmax(scores).masked_fill(~mask, 0.0)",
+        "-torch.inf)\n    return _softmax(scores)",
     ),
     "a blind query looks at everything": (
-        "return softmax(scores).masked_fill(~mask, 0.0)",
-        "return softmax(scores)",
+        "return _softmax(scores).masked_fill(~mask, 0.0)",
+        "return _softmax(scores)",
     ),
     "a mask of one axis": ("torch.atleast_2d(mask)", "mask"),
     "causal forgotten in the open": (

@@ -92,24 +92,14 @@ def attention_weights(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)  # (..., query, key)
     if mask is None:
-        return softmax(scores)
+        return _softmax(scores)
     # The lowest finite number, not -inf: exp of it is 0 all the same, and an all-masked row stays NaN-free.
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return softmax(scores).masked_fill(~mask, 0.0)
+    return _softmax(scores).masked_fill(~mask, 0.0)
 
 
-def softmax(scores: Tensor) -> Tensor:
-    """Turn each row of scores into weights that sum to 1, reusing its memory where no gradient needs it.
-
-    Parameters
-    ----------
-    scores : Tensor of shape (..., key)
-        Under ``torch.no_grad()`` the weights take its place in memory.
-
-    Returns
-    -------
-    Tensor of shape (..., key)
-    """
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax over the keys; where no gradient needs the scores, the weights take their place in memory."""
     if torch.is_grad_enabled():
         return scores.softmax(-1)
     return torch.softmax(scores, -1, out=scores)
