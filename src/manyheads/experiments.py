@@ -40,11 +40,14 @@ class Experiment:
         What to call for each setting; its keywords are the setting.
     seeds : sequence of int
         Empty where everything is exact.
+    packages : sequence of str
+        Those that bring a model or data, so that their versions are stored too.
     """
 
     question: str
     settings: dict[str, partial]
     seeds: Sequence[int] = range(6)
+    packages: Sequence[str] = ()
 
 
 EXPERIMENTS = {
@@ -268,7 +271,7 @@ def _experiment(name: str) -> Experiment:
 
 
 def _head(name: str, experiment: Experiment) -> dict:
-    packages = ("manyheads", "torch", "numpy", "scikit-learn")
+    packages = ("manyheads", "torch", "numpy", "scikit-learn", *experiment.packages)
     return {
         "name": name,
         "question": experiment.question,
