@@ -87,8 +87,12 @@ class Bert(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         d_narrow = d_model if d_embedding is None else d_embedding
-        self.word = nn.Embedding(n_words, d_narrow)
-        self.position = nn.Embedding(n_positions, d_narrow)
+        self.word, self.position = (  # small numbers at the start, of a spread of 0.02 as in BERT
+            nn.Embedding.from_pretrained(
+                nn.init.uniform_(torch.empty(n, d_narrow), -0.035, 0.035), freeze=False
+            )
+            for n in (n_words, n_positions)
+        )
         self.norm = nn.LayerNorm(d_narrow, eps=1e-12)
         self.widen = nn.Identity() if d_embedding is None else nn.Linear(d_embedding, d_model)
 
@@ -321,7 +325,7 @@ def _filled(
         if f"{theirs}.{kind}" in file
     }
     state["word.weight"] = file["embeddings.word_embeddings.weight"]
-    # BERT also adds a vector that says "first of two texts": ours is always the first, so it joins the position.
+    # BERT also adds a vector that says "first of two texts"; ours is always first, so it joins the position.
     first = file["embeddings.token_type_embeddings.weight"][0]
     state["position.weight"] = file["embeddings.position_embeddings.weight"] + first
     for i, layer in enumerate(layers):
