@@ -1,8 +1,15 @@
 """Looks at heads and switches them off: what they do, how much, and what is lost without them."""
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
+
+Gates = list[Tensor]
+Example = TypeVar("Example")
 
 
 def attention_layers(model: nn.Module) -> dict[str, MultiHeadAttention]:
@@ -54,3 +61,141 @@ def gated(model: nn.Module, gates: list[Tensor] | Tensor) -> dict[str, Tensor]:
         * gate.to(layer.out_proj.weight.dtype).repeat_interleave(layer.d_head)
         for (name, layer), gate in zip(layers.items(), gates, strict=True)
     }
+
+
+# --- Importance: which head is missed most ---------------------------------------------------------
+
+
+def all_on(model: nn.Module) -> Gates:
+    """Give the gates that change nothing, to close some of them.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+        Ones, for each of :func:`attention_layers`.
+    """
+    return [layer.out_proj.weight.new_ones(layer.n_heads) for layer in attention_layers(model).values()]
+
+
+def by_gradient(
+    model: nn.Module, loss: Callable[[Gates, Example], Tensor], examples: Iterable[Example]
+) -> Gates:
+    """Guess how much each head is missed without switching any off: one backward pass an example.
+
+    It is the mean over examples of |∂loss / ∂gate|, at gates of 1: how much a *small* change of the head
+    would move the loss, up or down. Nothing is normalised.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        Takes gates and an example, and gives a tensor of shape ().
+    examples : iterable
+        Whatever ``loss`` takes.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+
+    Raises
+    ------
+    ValueError
+        If there is no example.
+
+    Source: Michel, Levy & Neubig 2019, section 4.1.
+    """
+    gates = [gate.requires_grad_() for gate in all_on(model)]
+    slopes = [torch.autograd.grad(loss(gates, example), gates) for example in examples]
+    if not slopes:
+        raise ValueError("a mean over examples needs at least one, got none")
+    return [torch.stack(of_layer).abs().mean(0) for of_layer in zip(*slopes, strict=True)]
+
+
+def leave_one_out(model: nn.Module, score: Callable[[Gates], float]) -> Gates:
+    """Switch each head off alone, and say by how much the score falls.
+
+    Parameters
+    ----------
+    model : Module
+    score : callable
+        Takes gates; higher is better.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+        Negative where the model is better off without the head. Two heads that can stand in for each other
+        both look useless.
+
+    Source: Michel, Levy & Neubig 2019, section 3.2.
+    """
+    whole = score(all_on(model))
+    falls = all_on(model)
+    for layer, of_layer in enumerate(falls):
+        for head in range(len(of_layer)):
+            gates = all_on(model)
+            gates[layer][head] = 0
+            of_layer[head] = whole - score(gates)
+    return falls
+
+
+def exhaustive(model: nn.Module, score: Callable[[Gates], float], layer: int = 0) -> tuple[Tensor, Tensor]:
+    """Score every way to keep some heads of one layer: the truth at which rankings only guess.
+
+    Parameters
+    ----------
+    model : Module
+    score : callable
+        Takes gates; higher is better.
+    layer : int
+        Which of :func:`attention_layers`, from 0; all others keep their heads.
+
+    Returns
+    -------
+    kept : Tensor of shape (subset, head)
+        Gates: row i keeps the heads whose bits are set in i.
+    scores : Tensor of shape (subset,)
+
+    Raises
+    ------
+    ValueError
+        If the layer has more than 16 heads, and so more than 65,536 subsets.
+    """
+    gates = all_on(model)
+    n_heads = len(gates[layer])
+    if n_heads > 16:
+        raise ValueError(f"2^{n_heads} subsets are too many, at most 16 heads are searched: use a ranking")
+    bits = torch.arange(2**n_heads)[:, None] >> torch.arange(n_heads) & 1
+    kept = bits.to(gates[layer])
+    scores = [float(score([*gates[:layer], row, *gates[layer + 1 :]])) for row in kept]
+    return kept, gates[layer].new_tensor(scores)
+
+
+def keep_best(importance: Gates, n: int) -> Gates:
+    """Open the gates of the most important heads of the whole model.
+
+    Parameters
+    ----------
+    importance : list of Tensor of shape (head,)
+    n : int
+        How many heads to keep.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+        Ones and zeros.
+
+    Raises
+    ------
+    ValueError
+        If the model hasn't that many heads.
+    """
+    flat = torch.cat(list(importance))
+    if not 0 <= n <= len(flat):
+        raise ValueError(f"there are {len(flat)} heads, so 0 to {len(flat)} can be kept, got {n}")
+    kept = torch.zeros_like(flat)
+    kept[flat.argsort(descending=True, stable=True)[:n]] = 1
+    return list(kept.split([len(of_layer) for of_layer in importance]))
