@@ -4,6 +4,7 @@ Sphinx would otherwise load MathJax from another host on every page. A formula t
 warning, and warnings fail the build.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def html(tex, display, node):
         return ""
 
 
+def hold_signs(app, doctree):
+    """Take the comma or full stop behind a formula into it: a browser would else begin a line with the sign."""
+    for formula in list(doctree.findall(nodes.math)):
+        line, behind = formula.parent, formula.parent.index(formula) + 1
+        after = line[behind] if behind < len(line) else None
+        if isinstance(after, nodes.Text) and (sign := re.match("[,.;:!?)]+", after)):
+            formula.children = [nodes.Text(rf"{formula.astext()}\text{{{sign[0]}}}")]
+            line[behind] = nodes.Text(after[sign.end() :])
+
+
 def visit_math(translator, node):
     translator.body.append(html(node.astext(), False, node))
     raise nodes.SkipNode
@@ -73,6 +84,7 @@ def copy_style(app, exception):
 
 def setup(app):
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
+    app.connect("doctree-read", hold_signs)
     app.connect("html-page-context", load_style_where_needed)
     app.connect("build-finished", copy_style)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -302,7 +302,8 @@ def markdown(found):
     ]
     for row in found["layers"]:
         batch, n_tokens, d_model, n_heads = row["size"]
-        cells = [f"{batch} × {n_tokens} × {d_model}, {n_heads}", row["mode"]]
+        size = f"{batch} × {n_tokens} × {d_model}, {n_heads}".replace(" ", "\N{NO-BREAK SPACE}")
+        cells = [size, row["mode"]]
         cells += [times(row["ratios"][name]) for name in names]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "At 1 × 1024 × 768, 12 heads, forward:", "", "| what | beside | ratio |", "|---|---|---|"]

@@ -19,6 +19,7 @@ import axe_playwright_python
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
 from manyheads import plots
@@ -235,6 +236,13 @@ def test_links_lead_somewhere(site):
             if not target.exists() or (fragment and unquote(fragment) not in names[target]):
                 lost.append(f"{path.name}: {href}")
     assert not lost
+
+
+def test_no_line_can_begin_with_the_sign_behind_a_formula(site):
+    for name in NOTEBOOKS:
+        page = BeautifulSoup(html(site, name), "html.parser")
+        behind = [formula.next_sibling for formula in page.select("article .katex:not(.math-block *)")]
+        assert not [text for text in behind if re.match("[,.;:!?)]", str(text or ""))], name
 
 
 def test_no_two_things_on_a_page_have_one_name(site):
