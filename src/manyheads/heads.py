@@ -1,6 +1,6 @@
 """Looks at heads and switches them off: what they do, how much, and what is lost without them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -61,6 +61,121 @@ def gated(model: nn.Module, gates: list[Tensor] | Tensor) -> dict[str, Tensor]:
         * gate.to(layer.out_proj.weight.dtype).repeat_interleave(layer.d_head)
         for (name, layer), gate in zip(layers.items(), gates, strict=True)
     }
+
+
+# --- Looks: what a head looks at, and how much comes of it ---------------------------------------------
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """Say how widely each query looks: 0 for one key only, ln n for n keys alike.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (..., query, key)
+
+    Returns
+    -------
+    Tensor of shape (..., query)
+        In nats.
+    """
+    return torch.special.entr(weights).sum(-1)
+
+
+def mean_distance(weights: Tensor, places: Tensor | None = None) -> Tensor:
+    """Say how far each query looks, on the average of its weights.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (..., query, key)
+        Of self-attention: queries and keys are the same tokens.
+    places : Tensor of shape (token, axis), optional
+        Where each token stands, as row and column of a picture; 0, 1, 2, … if left out.
+
+    Returns
+    -------
+    Tensor of shape (..., query)
+        In the unit of ``places``.
+    """
+    if places is None:
+        places = torch.arange(weights.shape[-1])[:, None]
+    places = places.to(weights)
+    apart = (places[:, None] - places).square().sum(-1).sqrt()  # (query, key)
+    return (weights * apart).sum(-1)
+
+
+def patterns(words: Sequence[str]) -> dict[str, Tensor]:
+    """Say which keys each simple habit would choose, so that heads can be held against names.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The tokens of one text.
+
+    Returns
+    -------
+    dict of bool Tensor of shape (query, key)
+        ``previous`` and ``next`` token; ``first`` token, [CLS] in BERT; ``separator``, [SEP];
+        ``punctuation``; ``same`` word, the query itself or the word again.
+
+    Source: Clark et al. 2019, sections 3 and 4.
+    """
+    n = len(words)
+    step = torch.arange(n) - torch.arange(n)[:, None]  # from query to key
+    marks = [all(not c.isalnum() and not c.isspace() for c in word) for word in words]
+    keys = {
+        "first": [i == 0 for i in range(n)],
+        "separator": [word == "[SEP]" for word in words],
+        "punctuation": marks,
+    }
+    same = [[one == other for other in words] for one in words]
+    return (
+        {"previous": step == -1, "next": step == 1}
+        | {name: torch.tensor(chosen).expand(n, n) for name, chosen in keys.items()}
+        | {"same": torch.tensor(same)}
+    )
+
+
+def share(weights: Tensor, pattern: Tensor) -> Tensor:
+    """Say which part of a head's weights follows a pattern, over the queries that the pattern speaks of.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (..., query, key)
+        Weights, or any other amounts that are not negative.
+    pattern : bool Tensor of shape (query, key)
+        As in :func:`patterns`.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        Between 0 and 1; NaN where the pattern chooses no key at all.
+    """
+    asked = weights[..., pattern.any(-1), :]
+    return (asked * pattern[pattern.any(-1)]).sum((-2, -1)) / asked.sum((-2, -1))
+
+
+def contributions(layer: MultiHeadAttention, seen: Tensor, weights: Tensor) -> Tensor:
+    """Measure what really arrives: the length of weight · value · W_o, for each head, query and key.
+
+    A large weight on a short value brings little, so weights alone don't say what a token takes from where.
+
+    Parameters
+    ----------
+    layer : MultiHeadAttention
+    seen : Tensor of shape (..., token, d_model)
+        What the layer reads, as in ``Trace.seen``.
+    weights : Tensor of shape (..., head, query, key)
+        Its weights there, as in ``Trace.weights``.
+
+    Returns
+    -------
+    Tensor of shape (..., head, query, key)
+
+    Source: Kobayashi et al. 2020, section 3.
+    """
+    value = layer.project(seen)[2]  # (..., head, key, d_head)
+    w_o = layer.out_proj.weight.unflatten(1, (layer.n_heads, -1)).movedim(1, 0)  # (head, d_model, d_head)
+    return weights * (value @ w_o.mT).norm(dim=-1)[..., None, :]
 
 
 # --- Importance: which head is missed most ---------------------------------------------------------
