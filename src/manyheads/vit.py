@@ -143,7 +143,7 @@ class Vit(nn.Module):
         return torch.cat([of_cls, other.flatten(1).T])
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Look at pictures.
+        """Make of a picture what the last layer knows of each patch and of the whole.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Vit(nn.Module):
         return self.stack(self.tokens(pictures))
 
     def trace(self, pictures: Tensor) -> tuple[Tensor, Trace]:
-        """Look at pictures, and keep what there is to look at in the model.
+        """Do what :meth:`forward` does, and keep what there is to look at.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class Classifier(nn.Module):
         self.vit, self.read_out = vit, nn.Linear(d_model, n_classes)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Score every class.
+        """Score every class for each picture.
 
         Parameters
         ----------
