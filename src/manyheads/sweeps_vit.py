@@ -186,8 +186,8 @@ def distances(trained: bool) -> dict:
         ``photos``: their names; for each photo and each (layer, head): ``distance``, in pixels of 224, and
         ``near``, the share of the weight between patches that stays within 3 × 3 patches; for each (layer,
         head): ``cls``, the share of a patch's weight that goes to [CLS]; ``uniform``: the distance of a head
-        that looks everywhere alike; ``pattern``: how much each head looks at each neighbour up to three patches away,
-        (layer, head, row, column), mean over photos and over patches that have all these neighbours.
+        that looks everywhere alike; ``pattern``: how much each head looks at each neighbour up to three
+        patches away, (layer, head, row, column), mean over photos and over patches that have all of these.
     """
     place = places(16)
     near = (place[:, None] - place).abs().amax(-1) <= 1
@@ -325,8 +325,8 @@ def preference(of: str, trained: bool, draws: int) -> dict:
     -------
     dict
         ``correlation``: (photo, layer, head); ``neighbours``: the same with the map moved by one patch, mean
-        of the four ways and of the photos, (layer, head); ``level``: what the largest of the heads' mean correlations, without sign, stays
-        below in 95 % of the draws.
+        of the four ways and of the photos, (layer, head); ``level``: what the largest of the heads' mean
+        correlations, without sign, stays below in 95 % of the draws.
     """
     wanted = torch.stack([MAPS[of](tasks.square_photo(name)) for name in tasks.PHOTOS])
     moved = correlation_when_moved(received(trained), wanted[:, None, None])  # (photo, layer, head, 16, 16)
