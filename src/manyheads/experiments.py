@@ -234,8 +234,10 @@ EXPERIMENTS = {
             for h in (1, 2, 4, 8, 16)
         }
         | {
-            f"h={h}, 4x training": partial(sweeps_vit.from_scratch, data="digits", n_heads=h, steps=1600)
-            for h in (1, 16)
+            f"h={h}, {times}x training": partial(
+                sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400 * times
+            )
+            for h, times in ((1, 4), (16, 4), (1, 8))
         },
     ),
     "vit-mnist": Experiment(
