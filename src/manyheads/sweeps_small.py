@@ -6,7 +6,7 @@ are ranked on one half of the texts and judged on the other.
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import numpy as np
@@ -163,6 +163,23 @@ class Reading:
                 self.batches.append((rows, ids, mask, model.trace(ids, mask)[1].hidden))
 
     @torch.no_grad()
+    def collect(self, read: Callable[[Tensor, Tensor, list[Tensor]], Tensor]) -> Tensor:
+        """Let anyone read the texts, batch by batch, and put the vectors back in the order of the texts.
+
+        Parameters
+        ----------
+        read : callable
+            Takes ids, mask and what came into each block of MiniLM; gives a vector a text.
+
+        Returns
+        -------
+        Tensor of shape (text, d_model)
+        """
+        found = {}
+        for rows, *batch in self.batches:
+            found |= zip(rows, read(*batch), strict=True)
+        return torch.stack([found[i] for i in range(len(found))])
+
     def vectors(self, stack: Stack, start: int = 0) -> Tensor:
         """Read the texts with a changed stack.
 
@@ -176,13 +193,11 @@ class Reading:
         -------
         Tensor of shape (text, d_model)
         """
-        found = {}
-        for rows, _, mask, hidden in self.batches:
-            x = hidden[start]
-            for block in stack.blocks[start:]:
-                x = block(x, mask[:, None, :])
-            found |= zip(rows, pooled(x, mask), strict=True)
-        return torch.stack([found[i] for i in range(len(found))])
+
+        def read(_: Tensor, mask: Tensor, hidden: list[Tensor]) -> Tensor:
+            return pooled(Stack(stack.blocks[start:])(hidden[start], mask[:, None, :]), mask)
+
+        return self.collect(read)
 
 
 class Retrieval:
@@ -440,7 +455,7 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
     Parameters
     ----------
     steps : int
-        Of 12 sentences each, out of the first half of the texts. Words and positions stay as they are.
+        Of 12 sentences each, out of the first half of the texts. Embeddings stay as they are.
     lr : float
     seeds : sequence of int
         Each draws its own sentences.
@@ -465,11 +480,11 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
 
 
 @cache
-def _lessons(half: int, n_words: int) -> tuple[Tensor, Tensor, Tensor]:
+def _lessons(half: int, n_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Cut one half into sentences, cut these short, and let MiniLM read them: ids, masks, vectors."""
     model = _minilm()
-    sentences = [s for text in news()[half::2] for s in (text[0], *_sentences(text[1]))]
-    ids, mask = model.tokenize([" ".join(sentence.split()[:n_words]) for sentence in sentences])
+    ids, mask = model.tokenize([s for text in news()[half::2] for s in (text[0], *_sentences(text[1]))])
+    ids, mask = ids[:, :n_tokens], mask[:, :n_tokens]
     with torch.no_grad():
         parts = zip(ids.split(64), mask.split(64), strict=True)
         return ids, mask, torch.cat([pooled(model(*part), part[1]) for part in parts])
@@ -477,7 +492,7 @@ def _lessons(half: int, n_words: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _retrained(stack: Stack, steps: int, lr: float, seed: int) -> Stack:
     model, student = _minilm(), copy.deepcopy(stack).requires_grad_()
-    ids, mask, vectors = _lessons(0, n_words=20)
+    ids, mask, vectors = _lessons(0, n_tokens=24)
 
     def loss(student: Stack, rows: Tensor) -> Tensor:
         longest = mask[rows].sum(1).max()
@@ -500,10 +515,8 @@ def int8() -> dict:
         ``bytes`` of the file; ``ranks`` of the queries; ``likeness``, the mean cosine with MiniLM's vectors.
     """
     session, n_bytes = _int8_session()
-    task, found = _half(1), {}
-    for rows, ids, mask, _ in task.reading.batches:
-        found |= zip(rows, pooled(_run_int8(session, ids, mask), mask), strict=True)
-    vectors = torch.stack([found[i] for i in range(len(found))])
+    task = _half(1)
+    vectors = task.reading.collect(lambda ids, mask, _: pooled(_run_int8(session, ids, mask), mask))
     whole = task.vectors(heads.all_on(_minilm()))
     return {"bytes": n_bytes, "ranks": ranks(vectors), "likeness": float((vectors * whole).sum(-1).mean())}
 
@@ -598,7 +611,7 @@ class Student(nn.Module):
         self.stack = Stack([block(), block()])
 
     def forward(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Read texts.
+        """Read texts, and show the attention.
 
         Parameters
         ----------
@@ -617,40 +630,42 @@ class Student(nn.Module):
 
 
 class Lessons:
-    """Sentences of the first half with MiniLM's answers: vectors, and the attention of layers 2 and 5.
+    """Short sentences of the first half with what MiniLM makes of them: vectors, and two layers' attention.
 
     Parameters
     ----------
     maps : float
-        Factor on the loss of attention maps, which need as many heads as the teacher; 0 leaves it out.
+        Factor on the loss of attention maps: the student's two layers against the teacher's third and last.
+        They need as many heads as the teacher; 0 leaves them out.
     """
 
     def __init__(self, maps: float):
         self.maps = maps
+        self.ids, self.real, self.vectors = _lessons(0, n_tokens=20)
+        self.weights = _third_and_last(self.ids, self.real) if maps else self.vectors[:, :0]
 
     def draw(self, stream: torch.Generator, size: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Draw sentences; a target is the teacher's vector, then which tokens are real, then the maps."""
-        ids, mask, vectors = _lessons(0, n_words=12)
-        rows = torch.randint(len(ids), (size,), generator=stream)
-        ids, mask, target = ids[rows], mask[rows], [vectors[rows], mask[rows]]
-        if self.maps:
-            with torch.no_grad():
-                weights = _minilm().trace(ids, mask)[1].weights
-            target += [torch.stack([weights[2], weights[5]], 1).flatten(1)]
-        return (_minilm().embed(ids).double(), mask), torch.cat(target, 1).double()
+        """Draw sentences; a target is the teacher's vector, which tokens are real, and the weights."""
+        rows = torch.randint(len(self.ids), (size,), generator=stream)
+        target = torch.cat([self.vectors[rows], self.real[rows], self.weights[rows]], 1)
+        return (_minilm().embed(self.ids[rows]).double(), self.real[rows]), target.double()
 
     def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
         """Compare directions, and maps if they are wanted."""
         vectors, weights = output
-        n_tokens = weights.shape[-1]
-        loss = compress.directions(vectors, target[:, : vectors.shape[-1]])
+        wanted, real, maps = target.tensor_split([vectors.shape[1], vectors.shape[1] + weights.shape[-1]], 1)
+        loss = compress.directions(vectors, wanted)
         if self.maps:
-            real, maps = target[:, vectors.shape[-1] :].split(
-                [n_tokens, target.shape[-1] - vectors.shape[-1] - n_tokens], 1
-            )
-            maps = maps.unflatten(1, (2, -1, n_tokens, n_tokens)).movedim(1, 0)
+            maps = maps.unflatten(1, (len(weights), -1, *weights.shape[-2:])).movedim(1, 0)
             loss = loss + self.maps * compress.attention_maps(weights, maps, real > 0)
         return loss
+
+
+@torch.no_grad()
+def _third_and_last(ids: Tensor, mask: Tensor) -> Tensor:
+    """Give the weights of MiniLM's third and last layer, flat, one row a sentence."""
+    found = [_minilm().trace(*part)[1].weights for part in zip(ids.split(64), mask.split(64), strict=True)]
+    return torch.cat([torch.stack([weights[2], weights[5]], 1).flatten(1) for weights in found])
 
 
 def students(n_heads: int, maps: float, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
@@ -672,17 +687,16 @@ def students(n_heads: int, maps: float, steps: int, lr: float, *, seeds: Sequenc
         ``mrr`` on the other half.
     """
     models = fit(lambda: Student(n_heads), Lessons(maps), seeds=seeds, steps=steps, lr=lr, batch=16).models
-    model, reading = _minilm(), _half(1).reading
-    ids, mask, wanted = _lessons(1, n_words=12)
+    model, (ids, mask, wanted) = _minilm(), _lessons(1, n_tokens=20)
     cosine, mrr = [], []
-    with torch.no_grad():
-        for student in models:
-            vectors, _ = student(model.embed(ids).double(), mask)
-            cosine.append(float((vectors * wanted).sum(-1).mean()))
-            found = {}
-            for rows, batch, real, _ in reading.batches:
-                found |= zip(rows, student(model.embed(batch).double(), real)[0], strict=True)
-            mrr.append(float((1 / ranks(torch.stack([found[i] for i in range(len(found))]))).mean()))
+    for student in models:
+        student.requires_grad_(False)
+        vectors, _ = student(model.embed(ids).double(), mask)
+        cosine.append(float((vectors * wanted).sum(-1).mean()))
+        found = _half(1).reading.collect(
+            lambda ids, mask, _, student=student: student(model.embed(ids).double(), mask)[0]
+        )
+        mrr.append(float((1 / ranks(found)).mean()))
     return {
         "parameters": sum(p.numel() for p in models[0].parameters()),
         "per_seed": {"cosine": cosine, "mrr": mrr},
