@@ -11,8 +11,7 @@ from pathlib import Path
 from sphinx.util.fileutil import copy_asset
 
 FIGURES = Path(__file__).with_name("figures")
-RESULTS = {"staircase": "staircase", "lookup": "lookup"}  # element → stored sweep
-ELEMENT = re.compile(r"<mh-(\w+)>")
+ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
 
 
 def stored(srcdir, name):
@@ -29,19 +28,18 @@ def stored(srcdir, name):
 
 def bring_to_life(app, pagename, templatename, context, doctree):
     body = context.get("body", "")
-    names = sorted(set(ELEMENT.findall(body)))
+    names = sorted({name for name, _, _ in ELEMENT.findall(body)})
     if not names:
         return
 
-    def with_data(match):
-        name = match[1]
-        opened = f'<mh-{name} class="live">'
-        if name not in RESULTS:
-            return opened
-        data = json.dumps(stored(app.srcdir, RESULTS[name]), separators=(",", ":")).replace("<", "\\u003c")
-        return f'{opened}<script type="application/json">{data}</script>'
+    def alive(match):
+        name, attribute, sweep = match.groups()
+        data = json.dumps(stored(app.srcdir, sweep), separators=(",", ":")) if sweep else ""
+        return f'<mh-{name} class="live"{attribute}>' + (
+            f'<script type="application/json">{data}</script>' if data else ""
+        )
 
-    context["body"] = ELEMENT.sub(with_data, body)
+    context["body"] = ELEMENT.sub(alive, body)
     app.add_css_file("figures/figures.css")
     app.add_js_file("figures/figure.js")
     for name in names:

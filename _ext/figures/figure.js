@@ -14,7 +14,9 @@ customElements.define("mh-figure", class extends HTMLElement {
     this.heard = this.make("p", { class: "heard", "aria-live": "polite" });
     this.setAttribute("role", "group");
     this.setAttribute("aria-label", this.heading);
-    this.replaceChildren(this.make("p", { class: "title" }, this.heading), ...this.build(), this.sentence, this.heard);
+    const parts = this.build();
+    if (!parts.includes(this.sentence)) parts.push(this.sentence);
+    this.replaceChildren(this.make("p", { class: "title" }, this.heading), ...parts, this.heard);
     this.sentence.textContent = this.update();
   }
 
@@ -61,7 +63,8 @@ customElements.define("mh-figure", class extends HTMLElement {
 
   // One of several, as radio buttons that look like one bar. `options` is value → words.
   choice(name, options, change) {
-    const group = `${this.localName}-${name}`.replaceAll(/\W+/g, "-");
+    const place = [...document.querySelectorAll(".live")].indexOf(this);      // figures don't share their choices
+    const group = `live-${place}-${name.replaceAll(" ", "-")}`;
     const inputs = Object.keys(options).map((value) =>
       this.make("input", { type: "radio", name: group, value, onchange: () => change(value) }));
     const labels = inputs.map((input) => this.make("label", {}, input, this.make("span", {}, options[input.value])));
