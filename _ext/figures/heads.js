@@ -92,7 +92,7 @@
     }
 
     chart() {
-      const { task, plain, draw } = this, step = (WIDTH - LEFT) / plain.length;
+      const { task, plain } = this, step = (WIDTH - LEFT) / plain.length;
       const text = (words, x, y, anchor, kind = "quiet") => this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
       const levels = task.axis.flatMap((level) => [
         this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(level), y2: this.y(level), class: level ? "grid" : "axis" }),
