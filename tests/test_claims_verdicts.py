@@ -76,7 +76,7 @@ def test_numbers_come_from_code_and_verdicts_follow_from_them(call):
     number, because = call["number"], call["because"]
     assert isinstance(number, ast.JoinedStr), "the number must be computed"
     written = "".join(part.value for part in number.values if isinstance(part, ast.Constant))
-    assert not re.search(r"\d", written), f"a number typed by hand: {written}"
+    assert not re.search(r"(?<![A-Za-z\d])\d", written), f"a number typed by hand: {written}"
     computed = {name.id for part in number.values for name in ast.walk(part) if isinstance(name, ast.Name)}
     decides = {name.id for name in ast.walk(because) if isinstance(name, ast.Name)}
     assert computed & decides, "the verdict must follow from the number that is shown"
@@ -109,3 +109,20 @@ def test_stored_weights_are_what_many_heads_cost_in_memory_and_a_fused_kernel_do
     assert naive == sorted(naive)
     assert 20 < naive[-1] / naive[0] < 64
     assert fused[-1] < 1.1 * fused[0]
+
+
+def test_a_specialist_for_a_fact_is_common_and_one_for_every_fact_at_once_is_the_exception():
+    """A head is a specialist if exactly one of the three facts falls without it."""
+    lm = experiments.load("masked-lm")["settings"]["h=8"]
+    whole = {fact: lm["per_seed"][fact] for fact in ("tense", "number", "class")}
+    tidy, with_one = 0, dict.fromkeys(whole, 0)
+    for seed in range(10):
+        falls = {
+            fact: [whole[fact][seed] - left > 0.1 for left in lm["without"][fact][seed]] for fact in whole
+        }
+        alone = [sum(of_head) == 1 for of_head in zip(*falls.values(), strict=True)]
+        has = {fact: any(a and f for a, f in zip(alone, falls[fact], strict=True)) for fact in whole}
+        tidy += all(has.values())
+        with_one = {fact: with_one[fact] + has[fact] for fact in whole}
+    assert all(5 < count < 9 for count in with_one.values())
+    assert tidy <= 3
