@@ -1,7 +1,7 @@
-"""Brings figures to life that the reader can turn: each is a custom element, such as ``<mh-softmax>``, in a cell.
+"""Brings figures to life that the reader can turn: each is a custom element in a cell, such as ``<mh-cost>``.
 
-Its script lies in ``figures/`` under the element's name and is loaded only by pages that hold the element. What
-it shows of stored results is put into the page here, so that nothing has to be fetched, not even from the disk.
+Its script lies in ``figures/`` under the element's name and is loaded only by pages that hold the element.
+What it shows of stored results is put into the page here: nothing has to be fetched, not even from the disk.
 """
 
 import json

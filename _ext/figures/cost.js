@@ -1,6 +1,7 @@
 /* Chapter 4: a calculator for what attention costs, and what of it grows with the heads.
 
    The formulas are those of manyheads.cost, in whole numbers of any size (BigInt), so that they agree exactly. */
+"use strict";
 
 {
   // Sizes as published: [d_model, heads, K/V heads, layers, tokens, bytes a number, biases], and where.
@@ -108,7 +109,9 @@
       const sorted = { more: named((a, b) => a > b), "the same": named((a, b) => a === b), less: named((a, b) => a < b) };
       const said = Object.entries(sorted).filter(([, names]) => names.length).map(([what, names]) => `${what} for ${this.list(names)}`);
       const heads = this.nHeads === 1 ? "1 head" : `${this.nHeads} heads`, width = this.fixed ? this.dHead : this.dModel;
-      return `${heads} of width ${this.dHead} cost, beside one head of width ${width}: ${said.join("; ")}.`;
+      const costs = [`${this.short(now.parameters)} parameters`, `${this.short(now.flops)} FLOPs`,
+        `${this.inBytes(now.weights)} of attention weights`, `${this.inBytes(now.cache)} of KV cache`];
+      return `${heads} of width ${this.dHead} cost ${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`;
     }
 
     list(names) {

@@ -4,6 +4,7 @@
    A figure gives `build`, which makes its parts once, and `update`, which shows the state after each change and
    returns what there is to see as a sentence. The sentence stands below the figure; screen readers hear it when
    the reader pauses. What the cell held before, for pages without JavaScript, is replaced. */
+"use strict";
 
 customElements.define("mh-figure", class extends HTMLElement {
   connectedCallback() {

@@ -1,6 +1,7 @@
 /* Chapter 3: choose a number of heads; see what each trained head looks at and how all seeds fared.
 
    All numbers are those of chapters/results/NAME.json, which the build puts into the page. */
+"use strict";
 
 {
   const TASKS = {
@@ -159,7 +160,7 @@
       wanted.forEach((name, slot) => {
         cells.push(this.make("span", { class: "slot" }, name));
         for (const looks of attention) {
-          cells.push(this.make("i", { style: `--part: ${looks[slot]}`, class: looks[slot] > 0.5 ? "strong" : "" },
+          cells.push(this.make("i", { style: `--part: ${looks[slot]}` },
             attention.length <= 8 ? this.digits(looks[slot], 2).replace("0.", ".") : ""));
         }
       });

@@ -1,4 +1,5 @@
 /* Chapter 1: move a query among the keys of "cat", "mat" and "happy", and see what it brings home. */
+"use strict";
 
 {
   const WORDS = ["cat", "mat", "happy"];
@@ -82,7 +83,10 @@
         return this.text("", [x + [20, -14, -2][i], y + [-10, -16, 40][i]], "blue", ["start", "end", "middle"][i]);
       });
       this.arrow = this.line([0, 0], [0, 0], "query");
-      this.end = this.draw("g", { class: "handle", onpointerdown: (event) => this.drag(event) },
+      this.end = this.draw("g", {
+        class: "handle", onpointerdown: (event) => this.drag(event),
+        ontouchstart: (event) => event.preventDefault(),    // a finger on the handle drags it; elsewhere it moves the page
+      },
         this.dot([0, 0], 24, "grip"), this.dot([0, 0], 8, "query-end"));
       this.endName = this.text("query", [0, 0], "orange");
       return this.plane = this.draw("svg", {

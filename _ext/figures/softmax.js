@@ -1,4 +1,5 @@
 /* Chapter 1: 64 random keys, one random query. Make them wider, scale the scores, and watch softmax saturate. */
+"use strict";
 
 {
   const KEYS = 64, WIDEST = 1024;

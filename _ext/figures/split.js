@@ -1,4 +1,5 @@
 /* Chapter 2: walk one token of the pencil example through two heads; light up what touches what. */
+"use strict";
 
 {
   const X = [[1, 0, 2, 1], [0, 1, 1, 2]];                                   // (token, d_model)
