@@ -525,51 +525,55 @@ def test_numbers_that_cannot_be_are_named(turn):
 # ---------------------------------------------------------------------- everyone can turn them
 
 
-@pytest.mark.parametrize(("theme", "width"), LOOKS)
+def states(page, chapter):
+    """Go through what a figure can look like; its first look is the first state."""
+    yield "as it opens"
+    if chapter == "self-attention":
+        slide(page.locator("mh-query"), "asks about feeling", -2)
+        slide(page.locator("mh-softmax"), "d_head", 10)
+        page.get_by_role("button", name="Factor 1: as they are").click()
+        yield "saturated"
+    elif chapter == "splitting-into-heads":
+        choose(page.locator("mh-split"), "head 1")
+        for step in ("2 Cut", "3 Look", "5 Output"):
+            choose(page.locator("mh-split"), step)
+            yield step
+    elif chapter == "what-one-head-cannot-do":
+        for figure in page.locator("mh-heads").all():
+            choose(figure, "1")
+            figure.get_by_role("radio").last.check()
+        yield "one head, another run"
+    else:
+        choose(page.locator("mh-cost"), "Llama 3 8B")
+        yield "another model"
+        page.get_by_label("layers").fill("0")
+        yield "wrong"
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_figures_are_open_to_everyone(open_page, served, chapter, theme, width):
-    page = open_page(f"{served}chapters/{chapter}.html", theme, width)
+def test_figures_are_open_to_everyone(open_page, served, chapter):
+    page = open_page(f"{served}chapters/{chapter}.html")
     page.evaluate(AXE)
     page.evaluate("document.querySelectorAll('.live details').forEach((fold) => (fold.open = true))")
     # the figures alone: the page around them has its own test
     page.evaluate("document.querySelector('article').replaceChildren(...document.querySelectorAll('.live'))")
-
-    def violations():
-        options = {"runOnly": WCAG, "resultTypes": ["violations"]}
-        found = page.evaluate("(options) => axe.run('.live', options)", options)["violations"]
-        # a corner of a table may be empty
-        return [
-            (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["id"] != "empty-table-header"
-        ]
-
-    assert not violations()
-    for _, element in (figure for figure in FIGURES if figure[0] == chapter):
-        figure = page.locator(element)
-        if element == "mh-split":
-            choose(figure, "head 1")
-            for step in ("2 Cut", "3 Look", "4 Merge", "5 Output"):
-                choose(figure, step)
-                assert not violations(), step
-        elif element == "mh-cost":
-            choose(figure, "Llama 3 8B")
-            assert not violations()
-            figure.get_by_label("layers").fill("0")
-        elif element.startswith("mh-heads"):
-            choose(figure, "1")
-            figure.get_by_role("radio").last.check()
-        else:
-            slide(
-                figure,
-                figure.get_by_role("slider").first.evaluate("(it) => it.labels[0].firstChild.textContent"),
-                1,
-            )
-    assert not violations()
-    if width == 390:
-        page.set_viewport_size({"width": 360, "height": 800})
-    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wider == 0, f"the page is {wider} pixels wider than the screen"
-    for box in page.locator(".live").all():
-        assert box.evaluate("(it) => it.scrollWidth <= it.clientWidth"), "a figure is wider than its frame"
+    for state in states(page, chapter):
+        for theme, width in LOOKS:
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": width, "height": 844})
+            found = page.evaluate(
+                "(tags) => axe.run('.live', {runOnly: tags, resultTypes: ['violations']})", WCAG
+            )["violations"]
+            # a corner of a table may be empty
+            found = [
+                (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["id"] != "empty-table-header"
+            ]
+            assert not found, (state, theme, width)
+        page.set_viewport_size({"width": 360, "height": 844})
+        wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider == 0, f"{state}: the page is {wider} pixels wider than the screen"
+        for box in page.locator(".live, .stage").all():
+            assert box.evaluate("(it) => it.scrollWidth <= it.clientWidth"), f"{state}: wider than its frame"
     assert not page.faults
 
 

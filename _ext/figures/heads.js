@@ -160,7 +160,7 @@
       wanted.forEach((name, slot) => {
         cells.push(this.make("span", { class: "slot" }, name));
         for (const looks of attention) {
-          cells.push(this.make("i", { style: `--part: ${looks[slot]}` },
+          cells.push(this.make("i", { style: `--part: ${looks[slot]}`, class: attention.length > 8 ? "bare" : false },
             attention.length <= 8 ? this.digits(looks[slot], 2).replace("0.", ".") : ""));
         }
       });

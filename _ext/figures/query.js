@@ -109,7 +109,12 @@
       this.names.forEach((name, i) => { name.textContent = `${WORDS[i]} ${this.digits(weights[i], 2)}`; });
       this.fill(this.arrow, { x2: x, y2: y });
       this.fill(this.end, { transform: `translate(${x} ${y})` });
-      this.fill(this.endName, { x: x + (x > 250 ? -12 : 12), y: y + (y > 250 ? -14 : 18), "text-anchor": x > 250 ? "end" : "start" });
+// its name stands beyond its end, or beside it where there is no room
+      const length = Math.hypot(...query) || 1, [right, up] = query.map((number) => number / length), atEdge = x > 245;
+      this.fill(this.endName, {
+        x: x + (atEdge ? 10 : 15 * right), y: y + 5 - (atEdge ? 20 * (up < 0 ? -1 : 1) : 18 * up),
+        "text-anchor": atEdge ? "end" : right > 0.3 ? "start" : right < -0.3 ? "end" : "middle",
+      });
     }
 
     pointed(event) {                 // the vector under the pointer
