@@ -229,3 +229,25 @@ def test_at_about_equal_time_fewer_layers_beat_fewer_heads():
         assert times[layers] < times[few_heads] + 0.1
         for scores in (cut, trained):
             assert interval(scores(layers) - scores(few_heads))[0] > 0
+
+
+def students(name, score="cosine"):
+    return np.array(settings("students")[name]["per_seed"][score])
+
+
+def test_small_students_learn_the_same_with_one_head_and_with_twelve():
+    means = [students(f"h={h}").mean() for h in (1, 2, 4, 8, 12)]
+    assert max(means) - min(means) < 0.01
+    assert len({settings("students")[f"h={h}"]["parameters"] for h in (1, 2, 4, 8, 12)}) == 1
+
+
+def test_in_a_short_training_a_student_without_attention_is_ahead():
+    for h in (1, 2, 4, 8, 12):
+        assert (students("h=0") > students(f"h={h}")).all()
+
+
+def test_attention_maps_add_a_very_little_to_a_student_with_as_many_heads():
+    added = students("h=12, with maps") - students("h=12")
+    assert (added > 0).all()
+    assert added.mean() < 0.01
+    assert abs((students("h=12, with maps", "mrr") - students("h=12", "mrr")).mean()) < 0.02
