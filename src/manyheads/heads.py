@@ -117,7 +117,7 @@ def patterns(words: Sequence[str]) -> dict[str, Tensor]:
         ``previous`` and ``next`` token; ``first`` token, [CLS] in BERT; ``separator``, [SEP];
         ``punctuation``; ``same`` word, the query itself or the word again.
 
-    Source: Clark et al. 2019, sections 3 and 4.
+    Source: Clark et al. 2019, section 3.
     """
     n = len(words)
     step = torch.arange(n) - torch.arange(n)[:, None]  # from query to key

@@ -5,6 +5,7 @@ vectors as wide as the attention layer, so that for three of the four tasks the 
 model. Handwritten digits and photos come from packages, read where these are installed.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from manyheads.environment import weights_file
+from manyheads.environment import verified, weights_file
 
 
 def left_over(output: Tensor, target: Tensor) -> Tensor:
@@ -390,6 +391,34 @@ def photo(every: int = 1) -> Tensor:
     """
     with Image.open(weights_file("sklearn", "datasets/images/china.jpg")) as picture:
         return torch.from_numpy(np.asarray(picture)[::every, ::every] / 255.0)
+
+
+_LEE = "test/test_data/lee_background.cor"
+NEWS = {
+    "name": "Lee background corpus, 300 news texts",
+    "package": "gensim",
+    "folder": "gensim",
+    "files": {_LEE: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb"},
+    "licence": "LGPL-2.1 (package)",
+    "source": "https://github.com/piskvorky/gensim",
+}
+
+
+def news() -> list[list[str]]:
+    """Give 300 real news texts, cut into sentences, to try on them what was found on made ones.
+
+    They are test data of the package gensim (LGPL-2.1), read by their path; gensim itself isn't imported.
+
+    Returns
+    -------
+    list of list of str
+        The sentences of each text.
+
+    Source: Lee, Pincombe & Welsh 2005.
+    """
+    ((name, sha256),) = NEWS["files"].items()
+    text = verified(weights_file(NEWS["folder"], name), sha256).read_text(encoding="latin-1")
+    return [re.split(r'(?<=[.?!]) +(?=[A-Z"])', line.strip()) for line in text.splitlines()]
 
 
 # Photos that packages bring: folder, file, and the licence and author as far as the package states them.

@@ -1,0 +1,384 @@
+"""What the sweeps of chapter 5 measure: heads of a reader of English and of a reader of chemistry.
+
+Where a right answer is needed, it is right by construction: sentences from templates, whose subject is
+known, and reactions put together from chains, whose atoms are known.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain, combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyheads import heads
+from manyheads.bert import Bert, load_minilm, load_rxnmapper
+from manyheads.sweeps import interval, resampled
+from manyheads.tasks import news
+
+# Two lists of nouns, so that a head found on one can be tested on the other.
+NOUNS = (
+    ("cat", "horse", "teacher", "doctor", "girl", "king", "farmer", "monkey", "painter", "child"),
+    ("dog", "singer", "soldier", "woman", "lawyer", "boy", "bird", "nurse", "baby", "queen"),
+)
+VERBS = ("looked", "seemed", "felt", "appeared")
+ADJECTIVES = ("happy", "sad", "tired", "angry", "calm", "hungry", "proud")
+# In half of the templates the other noun is nearer to the verb, in half the subject.
+TEMPLATES = {
+    "far: sat near": "The {subject} that was sitting near the {distractor} {verb} {adjective} .",
+    "far: it saw": "The {subject} that the {distractor} saw {verb} {adjective} .",
+    "far: with": "The {subject} with the {distractor} {verb} {adjective} .",
+    "far: followed": "The {subject} that followed the {distractor} {verb} {adjective} .",
+    "near: near it": "Near the {distractor} , the {subject} {verb} {adjective} .",
+    "near: when it left": "When the {distractor} left , the {subject} {verb} {adjective} .",
+    "near: it slept": "The {distractor} slept and the {subject} {verb} {adjective} .",
+    "near: before it": "The {subject} {verb} {adjective} near the {distractor} .",
+}
+
+
+# --- Subject or distractor? -----------------------------------------------------------------------------
+
+
+def sentences(template: str, nouns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Fill a template with every two nouns, in both orders one after the other.
+
+    Parameters
+    ----------
+    template : str
+        Words, and the places ``{subject} {distractor} {verb} {adjective}``, separated by blanks.
+    nouns : tuple of str
+
+    Yields
+    ------
+    dict of str
+        The ``text``, and what stands in each place.
+    """
+    for i, pair in enumerate(combinations(nouns, 2)):
+        verb, adjective = VERBS[i % len(VERBS)], ADJECTIVES[i % len(ADJECTIVES)]
+        for subject, distractor in (pair, pair[::-1]):
+            words = {"subject": subject, "distractor": distractor, "verb": verb, "adjective": adjective}
+            yield {"text": template.format(**words), **words}
+
+
+def points(model: Bert, template: str, nouns: tuple[str, ...], asker: str) -> tuple[Tensor, Tensor]:
+    """See whether each head, asked by the verb or by the adjective, looks more at subject or at distractor.
+
+    Parameters
+    ----------
+    model : Bert
+    template : str
+        As in :func:`sentences`.
+    nouns : tuple of str
+    asker : str
+        ``verb`` or ``adjective``: whose row of the map is read.
+
+    Returns
+    -------
+    at_subject, at_distractor : Tensor of shape (sentence, layer, head)
+        Weights.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer cuts a noun into pieces.
+    """
+    if cut := [noun for noun in nouns if model.tokenizer.token_to_id(noun) is None]:
+        raise ValueError(f"a noun must be one token, to have one place; choose others than {', '.join(cut)}")
+    made = list(sentences(template, nouns))
+    ids, _ = model.tokenize([one["text"] for one in made])
+    _, trace = model.trace(ids)
+    weights = torch.stack(trace.weights, 1)  # (sentence, layer, head, query, key)
+    words = [model.words(row) for row in ids]
+    one = torch.arange(len(made))
+
+    def place(name: str) -> Tensor:
+        return torch.tensor([of.index(sentence[name]) for of, sentence in zip(words, made, strict=True)])
+
+    row = weights[one, :, :, place(asker)]  # (sentence, layer, head, key)
+    return row[one, :, :, place("subject")], row[one, :, :, place("distractor")]
+
+
+def subject_or_distractor(template: str) -> dict:
+    """Count how often each of the 72 heads of MiniLM prefers the subject, for one template.
+
+    A coin is right half of the time. So is a head that likes some nouns better than others, since each pair
+    of nouns stands in both orders: it then says the same noun twice.
+
+    Parameters
+    ----------
+    template : str
+        As in :func:`sentences`.
+
+    Returns
+    -------
+    dict
+        For each asker, as tables (layer, head): ``right`` for each list of nouns, ``low`` and ``high`` of the
+        bootstrap over pairs of nouns for both, the share of ``same_noun``, the mean weight ``at_subject``.
+        Also ``mean_of_heads``: how often the average of all heads is right.
+    """
+    found = {"example": next(sentences(template, NOUNS[0]))["text"], "n_sentences": 0}
+    for asker in ("verb", "adjective"):
+        both = [points(_minilm(), template, nouns, asker) for nouns in NOUNS]
+        right = [_right(*one) for one in both]
+        pairs = torch.cat(right).unflatten(0, (-1, 2))  # (pair, order, layer, head)
+        low, high = interval(pairs.mean(1).numpy())
+        subject, distractor = (torch.cat(one) for one in zip(*both, strict=True))
+        found["n_sentences"] = len(subject)
+        found[asker] = {
+            "right": [_rounded(one.mean(0)) for one in right],
+            "low": _rounded(low),
+            "high": _rounded(high),
+            "same_noun": _rounded((pairs[:, 0] != pairs[:, 1]).double().mean(0)),
+            "at_subject": _rounded(subject.mean(0)),
+            "mean_of_heads": _right(subject.mean((1, 2)), distractor.mean((1, 2))).mean().item(),
+        }
+    return found
+
+
+def _right(at_subject: Tensor, at_distractor: Tensor) -> Tensor:
+    return (at_subject > at_distractor).double() + 0.5 * (at_subject == at_distractor).double()
+
+
+# --- The census of head types ---------------------------------------------------------------------------
+
+
+def kinds(shares: dict[str, np.ndarray]) -> np.ndarray:
+    """Give each head the name of the habit that takes more than half of its weight.
+
+    Parameters
+    ----------
+    shares : dict of array of shape (...)
+        ``previous``, ``next``, ``first``, ``separator``, ``punctuation``, ``same`` as
+        :func:`manyheads.heads.share` gives them, and ``entropy`` as a part of ln n.
+
+    Returns
+    -------
+    array of str of shape (...)
+        One of these habits (``first`` and ``separator`` together are a ``sink``), else ``broad`` if the
+        entropy is above 0.8 of the most there can be, else ``mixed``.
+    """
+    rules = {
+        "sink": shares["first"] + shares["separator"] > 0.5,
+        **{name: shares[name] > 0.5 for name in ("previous", "next", "punctuation", "same")},
+        "broad": shares["entropy"] > 0.8,
+    }
+    return np.select(list(rules.values()), list(rules), "mixed")
+
+
+def census(n_sentences: int, seed: int) -> dict:
+    """Name the 72 heads of MiniLM by what they do on real news sentences, and ask how sure the names are.
+
+    Only rows of words are read, not those of [CLS] and [SEP].
+
+    Parameters
+    ----------
+    n_sentences : int
+        So many are drawn from those of 8 to 40 words.
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``shares`` and ``kind`` as tables (layer, head); ``same_kind``: how often the bootstrap over sentences
+        gives a head the same name; ``counts`` of each name with ``low`` and ``high``; ``halves_agree``: how
+        many heads have one name in both halves of the sentences; ``sink``: the share of [CLS] and [SEP] in
+        the weights and in what arrives, in each layer, with bounds for the mean.
+    """
+    random = np.random.default_rng(seed)
+    fit = [text for text in chain(*news()) if 8 <= len(text.split()) <= 40]
+    texts = random.choice(fit, n_sentences, replace=False).tolist()
+    habits, sinks = zip(*(_habits(_minilm(), text) for text in texts), strict=True)
+    each = {name: np.stack([one[name] for one in habits]) for name in habits[0]}  # (sentence, layer, head)
+    drawn = kinds({name: resampled(values) for name, values in each.items()})  # (draw, layer, head)
+    kind = kinds({name: values.mean(0) for name, values in each.items()})
+    halves = [kinds({name: values[i::2].mean(0) for name, values in each.items()}) for i in (0, 1)]
+    counts = Counter(kind.flat)
+    bounds = {name: np.quantile((drawn == name).sum((1, 2)), (0.025, 0.975)) for name in np.unique(drawn)}
+    sink = np.stack(sinks)  # (sentence, weights or contributions, first or separator, layer)
+    low, high = interval(sink.mean(-1))
+    return {
+        "n_sentences": len(texts),
+        "shares": {name: _rounded(values.mean(0)) for name, values in each.items()},
+        "kind": kind.tolist(),
+        "same_kind": _rounded((drawn == kind).mean(0)),
+        "counts": {
+            str(name): {"n": counts[name], "low": int(low), "high": int(high)}
+            for name, (low, high) in bounds.items()
+        },
+        "halves_agree": int((halves[0] == halves[1]).sum()),
+        "sink": {
+            what: {
+                token: {
+                    "layers": _rounded(sink.mean(0)[i, j]),
+                    "mean": sink.mean((0, 3))[i, j].item(),
+                    "low": low[i, j].item(),
+                    "high": high[i, j].item(),
+                }
+                for j, token in enumerate(("first", "separator"))
+            }
+            for i, what in enumerate(("weights", "contributions"))
+        },
+    }
+
+
+def _habits(model: Bert, text: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """For one sentence: each habit's share (layer, head); the sinks' share of weights and contributions."""
+    ids, _ = model.tokenize([text])
+    _, trace = model.trace(ids)
+    arrives = [
+        heads.contributions(block.attention, seen, weights)[0]
+        for block, seen, weights in zip(model.stack.blocks, trace.seen, trace.weights, strict=True)
+    ]
+    weights, arrives = torch.cat(trace.weights)[..., 1:-1, :], torch.stack(arrives)[..., 1:-1, :]
+    wanted = {name: pattern[1:-1] for name, pattern in heads.patterns(model.words(ids[0])).items()}
+    shares = {name: heads.share(weights, pattern).nan_to_num().numpy() for name, pattern in wanted.items()}
+    shares["entropy"] = (heads.entropy(weights).mean(-1) / math.log(ids.shape[-1])).numpy()
+    sinks = [
+        [heads.share(amount, wanted[token]).mean(-1).numpy() for token in ("first", "separator")]
+        for amount in (weights, arrives)
+    ]
+    return shares, np.array(sinks)
+
+
+# --- Chemistry: which atom becomes which? ---------------------------------------------------------------
+
+# For each family: what ends the left chain, what leaves it, what begins the right chain.
+FAMILIES = {
+    "amide": ("C(=O)", "Cl", "N"),
+    "ester": ("C(=O)", "Cl", "O"),
+    "ether": ("C", "Br", "O"),
+    "amine": ("C", "Br", "N"),
+    "thioether": ("C", "I", "S"),
+}
+_LINKS = ("C(F)", "C(=O)", "O", "S")  # never two of them side by side
+
+Units = list[tuple[str, int]]  # a piece of a chain, as C(F), and the number of its first atom
+
+
+def reaction(family: str, random: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Make a reaction whose atoms are known: two chains are joined, and a halogen leaves.
+
+    A chain is a list of pieces, each one atom with at most one more hanging on it, so it can be written from
+    either end. The order of the two molecules, and the end from which each molecule and the product are
+    written, are drawn. No chain of the product is its own mirror image, so each atom has one right origin.
+
+    Parameters
+    ----------
+    family : str
+        One of ``FAMILIES``.
+    random : Generator
+
+    Returns
+    -------
+    tokens : list of str
+        The reaction in SMILES, as ``reactants>>product``.
+    atom : list of int
+        For each token the number of its atom, the same before and after; -1 for what is no atom.
+    """
+    end, leaving, begin = FAMILIES[family]
+    while True:
+        left, right = ([*_chain(random), end], [begin, *_chain(random)])
+        if left + right != (left + right)[::-1]:
+            break
+    product = [(piece, 10 * i) for i, piece in enumerate(left + right)]
+    left, right = product[: len(left)], product[len(left) :]
+    molecules = [[*left, (leaving, 10 * len(product))], right]
+    first, second, product = (one[::-1] if random.integers(2) else one for one in (*molecules, product))
+    reactants = [second, first] if random.integers(2) else [first, second]
+    written = [*_written(reactants[0]), (".", -1), *_written(reactants[1]), (">>", -1), *_written(product)]
+    tokens, atom = zip(*written, strict=True)
+    return list(tokens), list(atom)
+
+
+def _chain(random: np.random.Generator) -> list[str]:
+    """Two to five pieces; the ends are plain carbon."""
+    pieces = ["C"]
+    for _ in range(random.integers(1, 4)):
+        links = [] if pieces[-1] in _LINKS else list(_LINKS)
+        pieces.append(str(random.choice(["C", "C", "C", *links])))
+    return pieces if pieces[-1] == "C" else [*pieces, "C"]
+
+
+def _written(units: Units) -> Iterator[tuple[str, int]]:
+    for piece, number in units:
+        for i, token in enumerate(re.findall("Br|Cl|.", piece)):
+            yield token, number + i if token.isalpha() else -1
+
+
+def finds_the_atom(model: Bert, tokens: list[str], atom: list[int]) -> tuple[Tensor, list[float]]:
+    """See how often each head, asked by an atom of the product, looks most at the atom that it was before.
+
+    Parameters
+    ----------
+    model : Bert
+    tokens, atom
+        As :func:`reaction` gives them.
+
+    Returns
+    -------
+    found : Tensor of shape (layer, head)
+        For which part of the product's atoms the largest weight among the reactants' atoms is right.
+    chance : list of float
+        The same for one who picks any atom, and for one who picks any atom of the same element.
+    """
+    ids, _ = model.tokenize(["".join(tokens)])
+    _, trace = model.trace(ids)
+    weights = torch.cat(trace.weights)[..., 1:-1, 1:-1]  # (layer, head, query, key)
+    arrow = tokens.index(">>")
+    before = [i for i in range(arrow) if atom[i] >= 0]
+    after = [i for i in range(arrow, len(tokens)) if atom[i] >= 0]
+    right = torch.tensor([[atom[i] for i in before].index(atom[j]) for j in after])
+    found = weights[:, :, after][..., before].argmax(-1) == right
+    same = [sum(tokens[i] == tokens[j] for i in before) for j in after]
+    return found.double().mean(-1), [1 / len(before), sum(1 / n for n in same) / len(same)]
+
+
+def atom_mapping(family: str, n_reactions: int, seed: int) -> dict:
+    """Count how often each head of each of RXNMapper's layers finds the right atom, in one kind of reaction.
+
+    Parameters
+    ----------
+    family : str
+        One of ``FAMILIES``.
+    n_reactions : int
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``right``, ``low`` and ``high`` of the bootstrap over reactions as tables (layer, head); ``chance`` of
+        any atom and of any of the same element.
+    """
+    random = np.random.default_rng(seed)
+    made = [reaction(family, random) for _ in range(n_reactions)]
+    found, chance = zip(*(finds_the_atom(_rxnmapper(), *one) for one in made), strict=True)
+    found = torch.stack(found).numpy()
+    low, high = interval(found)
+    any_atom, same_element = np.mean(chance, axis=0).tolist()
+    return {
+        "example": "".join(made[0][0]),
+        "n_reactions": n_reactions,
+        "right": _rounded(found.mean(0)),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "chance": {"any atom": any_atom, "same element": same_element},
+    }
+
+
+def _rounded(values: Tensor | np.ndarray) -> list:
+    """To three digits, which is more than the samples can tell."""
+    return np.round(np.asarray(values), 3).tolist()
+
+
+@cache
+def _minilm() -> Bert:
+    return load_minilm(torch.float64)
+
+
+@cache
+def _rxnmapper() -> Bert:
+    return load_rxnmapper(torch.float64)

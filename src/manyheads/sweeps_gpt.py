@@ -1,0 +1,570 @@
+"""What the sweeps of chapter 6 measure: heads of a decoder that look back, and what its cache saves.
+
+The test for heads that repeat what they have seen is nonsense: random tokens, all of them twice. Nothing but
+the first half tells how the second half goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from manyheads import heads, timing
+from manyheads.gpt import Gpt, load_smollm2
+from manyheads.sweeps import TEST_SEED, TEST_SIZE, scores
+from manyheads.tasks import news
+from manyheads.training import fit, stream
+from manyheads.transformer import RotaryAttention
+
+START = 0  # <|endoftext|>, which stands before every text here
+FIRST_WORD = 17  # the tokens before are words of command
+
+
+# --- SmolLM2 on random tokens, twice ---------------------------------------------------------------------
+
+
+def twice(seed: int, n_tokens: int, size: int) -> Tensor:
+    """Make nonsense and say it twice, after one token that starts the text.
+
+    Parameters
+    ----------
+    seed : int
+    n_tokens : int
+        Number of random tokens, before they come again.
+    size : int
+        Number of sequences, the batch.
+
+    Returns
+    -------
+    int Tensor of shape (batch, 1 + 2 * n_tokens)
+
+    Source: Olsson et al. 2022.
+    """
+    words = _smollm2().words.num_embeddings
+    once = torch.randint(FIRST_WORD, words, (size, n_tokens), generator=stream(seed))
+    return torch.cat([torch.full((size, 1), START), once, once], 1)
+
+
+def looks_back(n_tokens: int) -> dict[str, Tensor]:
+    """Say which keys three habits choose in the sequences of :func:`twice`.
+
+    Parameters
+    ----------
+    n_tokens : int
+
+    Returns
+    -------
+    dict of bool Tensor of shape (query, key)
+        ``previous``: the token before. ``induction``, in the second half: the token *after* the earlier copy
+        of the query's own. ``first``: the token that starts the text, for all others. See
+        :func:`manyheads.heads.share`.
+    """
+    at = torch.arange(1 + 2 * n_tokens)
+    back = at[:, None] - at  # from query to key
+    return {
+        "previous": (back == 1) & (at > 0),
+        "induction": (back == n_tokens - 1) & (at[:, None] > n_tokens),
+        "first": (back > 0) & (at == 0),
+    }
+
+
+def losses(logits: Tensor, ids: Tensor) -> Tensor:
+    """Say how surprised a decoder is by each token.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (batch, token, word)
+    ids : int Tensor of shape (batch, token)
+
+    Returns
+    -------
+    Tensor of shape (batch, token - 1)
+        Cross-entropy in nats, of the second token and all later ones.
+    """
+    return F.cross_entropy(logits[:, :-1].mT, ids[:, 1:], reduction="none")
+
+
+def halves(losses: Tensor) -> dict[str, float]:
+    """Sum up the losses on :func:`twice`: what can't be known, and what was said before.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (..., 2 * n_tokens)
+
+    Returns
+    -------
+    dict of float
+        ``first`` and ``repeated`` half; the second half's first token is in neither: nothing announces it.
+    """
+    first, repeated = losses.chunk(2, -1)
+    return {"first": float(first.mean()), "repeated": float(repeated[..., 1:].mean())}
+
+
+@torch.no_grad()
+def head_scores(n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
+    """Watch all heads of SmolLM2 on nonsense that comes twice.
+
+    Parameters
+    ----------
+    n_tokens, size : int
+        As in :func:`twice`.
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: losses of :func:`halves`; ``scores``: for each habit of :func:`looks_back` the share of
+        each head's weight that follows it, (seed, layer, head).
+    """
+    model, habits = _smollm2(), looks_back(n_tokens)
+    found, followed = [], {habit: [] for habit in habits}
+    for seed in seeds:
+        ids = twice(seed, n_tokens, size)
+        logits, trace = model.trace(ids)
+        found.append(halves(losses(logits, ids)))
+        for habit, pattern in habits.items():
+            of_layers = [heads.share(weights, pattern).mean(0) for weights in trace.weights]
+            followed[habit].append(torch.stack(of_layers).double().round(decimals=3))
+    return {"per_seed": _by_score(found), "scores": followed}
+
+
+# --- Without some heads ----------------------------------------------------------------------------------
+
+FOUND_ON = range(6)  # seeds on which the heads are found; they are tested on others
+
+
+@cache
+def ranked(habit: str, n_tokens: int = 30, size: int = 4) -> list[tuple[int, int]]:
+    """Put the heads of SmolLM2 in order, those first that follow a habit most.
+
+    Parameters
+    ----------
+    habit : str
+        One of :func:`looks_back`.
+    n_tokens, size : int
+        As in :func:`twice`.
+
+    Returns
+    -------
+    list of pair of int
+        Layer and head.
+    """
+    scores = head_scores(n_tokens, size, seeds=FOUND_ON)["scores"][habit]
+    mean = torch.stack(scores).mean(0)  # (layer, head)
+    return [divmod(i, mean.shape[1]) for i in mean.flatten().argsort(descending=True).tolist()]
+
+
+def chosen(removed: str, n_removed: int, seed: int) -> list[tuple[int, int]]:
+    """Choose the heads to switch off.
+
+    Parameters
+    ----------
+    removed : str
+        ``induction`` or ``previous``: those that follow the habit most. ``random``: any others than the
+        induction heads. ``same layers``: for each induction head another one of its layer.
+    n_removed : int
+    seed : int
+        For the two controls.
+
+    Returns
+    -------
+    list of pair of int
+        Layer and head.
+    """
+    if removed in ("induction", "previous"):
+        return ranked(removed)[:n_removed]
+    found = ranked("induction")[:n_removed]
+    order = torch.randperm(len(ranked("induction")), generator=stream(seed)).tolist()
+    others = [ranked("induction")[i] for i in order if i >= n_removed]
+    if removed == "random":
+        return others[:n_removed]
+    taken = []
+    for layer, _ in found:
+        taken.append(next(head for head in others if head[0] == layer and head not in taken))
+    return taken
+
+
+class Looking(nn.Module):
+    """A decoder that tells what its heads look at, so that ``torch.func.functional_call`` tells it too.
+
+    Parameters
+    ----------
+    model : Gpt
+    """
+
+    def __init__(self, model: Gpt):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Guess, and give the weights.
+
+        Parameters
+        ----------
+        ids : int Tensor of shape (batch, token)
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, token, word)
+        weights : list of Tensor of shape (batch, head, query, key)
+        """
+        logits, trace = self.model.trace(ids)
+        return logits, trace.weights
+
+
+@torch.no_grad()
+def without(model: Gpt, off: Sequence[tuple[int, int]], ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Let a decoder read with some heads switched off.
+
+    Parameters
+    ----------
+    model : Gpt
+    off : sequence of pair of int
+        Layer and head.
+    ids : int Tensor of shape (batch, token)
+
+    Returns
+    -------
+    logits : Tensor of shape (batch, token, word)
+    weights : list of Tensor of shape (batch, head, query, key)
+        Where all heads look, those too whose findings are thrown away.
+    """
+    gates = [torch.ones(layer.n_heads) for layer in heads.attention_layers(model).values()]
+    for layer, head in off:
+        gates[layer][head] = 0
+    looking = Looking(model)
+    return functional_call(looking, heads.gated(looking, gates), (ids,))
+
+
+def ablated(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
+    """Switch heads of SmolLM2 off, and let it read nonsense twice.
+
+    Parameters
+    ----------
+    removed : str
+        As in :func:`chosen`.
+    n_removed, n_tokens, size : int
+    seeds : sequence of int
+        Others than those on which the heads were found.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: the losses of :func:`halves`, and ``looks``: the mean share of the eight best induction
+        heads' weight that still follows their habit. ``by_position``: the mean loss on each token. ``off``:
+        for each seed the heads that were switched off.
+    """
+    model, pattern = _smollm2(), looks_back(n_tokens)["induction"]
+    found, by_position, off = [], [], []
+    for seed in seeds:
+        ids = twice(seed, n_tokens, size)
+        off.append(chosen(removed, n_removed, seed))
+        logits, weights = without(model, off[-1], ids)
+        loss = losses(logits, ids)
+        looks = [
+            heads.share(weights[layer][:, head], pattern).mean() for layer, head in ranked("induction")[:8]
+        ]
+        found.append(halves(loss) | {"looks": float(torch.stack(looks).mean())})
+        by_position.append(loss.mean(0))
+    mean = torch.stack(by_position).mean(0).double().round(decimals=3)
+    return {"per_seed": _by_score(found), "by_position": mean, "off": off}
+
+
+def ablated_on_news(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
+    """Switch the same heads off, and let the model read real news, to see what else they are for.
+
+    Parameters
+    ----------
+    removed : str
+        As in :func:`chosen`.
+    n_removed : int
+    n_tokens : int
+        How far each text is read.
+    size : int
+        Number of texts a seed.
+    seeds : sequence of int
+        Each reads other texts.
+
+    Returns
+    -------
+    dict
+        ``per_seed``: the mean ``loss``.
+    """
+    model, found = _smollm2(), []
+    for i, seed in enumerate(seeds):
+        ids = opening(model, n_tokens)[i * size : (i + 1) * size]
+        logits, _ = without(model, chosen(removed, n_removed, seed), ids)
+        found.append(float(losses(logits, ids).mean()))
+    return {"per_seed": {"loss": found}}
+
+
+def opening(model: Gpt, n_tokens: int) -> Tensor:
+    """Give how real news texts begin.
+
+    Parameters
+    ----------
+    model : Gpt
+    n_tokens : int
+        Texts that are shorter are left out.
+
+    Returns
+    -------
+    int Tensor of shape (text, 1 + n_tokens)
+        After the token that starts a text.
+    """
+    texts = (model.tokenizer.encode(" ".join(sentences)).ids for sentences in news())
+    return torch.tensor([[START, *ids[:n_tokens]] for ids in texts if len(ids) >= n_tokens])
+
+
+# --- The sink ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def sink(start: bool, n_texts: int, n_tokens: int, window: int) -> dict:
+    """Measure how much of the weight on news texts lies on the first token, what it brings, and who needs it.
+
+    Parameters
+    ----------
+    start : bool
+        Whether the first token is <|endoftext|>, or the text's own first word.
+    n_texts, n_tokens : int
+    window : int
+        How many tokens a query sees in the last two of the tests: itself and those just before.
+
+    Returns
+    -------
+    dict
+        ``weight`` and ``brought``, (layer, head): the share of the weights, and of their contributions, that
+        lies on the first token, for all later queries. ``per_text``: both over all heads; and the loss on the
+        second half of each text: ``whole``; ``no_first`` and ``no_sixth``, with one token hidden from all
+        queries of that half; ``window``; ``window_and_first``, where the first token stays in sight.
+
+    Source: Xiao et al. 2023 (what a window loses with the first token).
+    """
+    model = _smollm2()
+    ids = opening(model, n_tokens)[:n_texts, 0 if start else 1 :]
+    at = torch.arange(ids.shape[1])
+    query, half = at[:, None], ids.shape[1] // 2
+    _, trace = model.trace(ids)
+    of_first = (query > 0) & (at == 0)
+    contributed = [
+        heads.contributions(block.attention, seen, weights)
+        for block, seen, weights in zip(model.stack.blocks, trace.seen, trace.weights, strict=True)
+    ]
+    shares = {"weight": trace.weights, "brought": contributed}
+    shares = {
+        name: torch.stack([heads.share(amounts, of_first) for amounts in of_layers], 1)  # (text, layer, head)
+        for name, of_layers in shares.items()
+    }
+    near = query - at < window
+    masks = {
+        "whole": query >= at,
+        "no_first": (query < half) | (at != 0),
+        "no_sixth": (query < half) | (at != 5),
+        "window": near,
+        "window_and_first": near | (at == 0),
+    }
+    per_text = {
+        name: losses(model.logits(model.stack(model.embed(ids), mask, causal=True)), ids)[:, half:].mean(1)
+        for name, mask in masks.items()
+    }
+    return {name: of.mean(0).double().round(decimals=3) for name, of in shares.items()} | {
+        "per_text": per_text | {name: of.mean((1, 2)) for name, of in shares.items()}
+    }
+
+
+# --- Induction from nothing ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Say what stood beside a word before: the smallest task that asks for induction.
+
+    Four pairs of different words are said, then pairs among them again, at random: after the first word of
+    such a pair comes the question what follows. The pairs are new in every sequence, and a guess among the
+    four second words is right once in four times.
+
+    Attributes
+    ----------
+    n_words : int
+        Size of the vocabulary.
+    n_pairs, n_asked : int
+        How many pairs are said, and how often one is said again.
+    """
+
+    n_words: int = 16
+    n_pairs: int = 4
+    n_asked: int = 8
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a guess among the second words."""
+        return 1 / self.n_pairs
+
+    def draw(self, stream: Generator, size: int) -> tuple[tuple[Tensor], Tensor]:
+        """Make sequences, and what comes next where it can be known.
+
+        Parameters
+        ----------
+        stream : torch.Generator
+        size : int
+            Number of sequences, the batch.
+
+        Returns
+        -------
+        sequences : tuple of one int Tensor of shape (batch, token)
+        target : int Tensor of shape (batch, token)
+            The second word where a pair is asked, else -100.
+        """
+        words = torch.rand(size, self.n_words, generator=stream).argsort(-1)
+        pairs = words[:, : 2 * self.n_pairs].unflatten(1, (self.n_pairs, 2))
+        asked = torch.randint(self.n_pairs, (size, self.n_asked, 1), generator=stream)
+        said = torch.cat([pairs, pairs.take_along_dim(asked, 1)], 1)  # (batch, pair, 2)
+        target = torch.full_like(said, -100)
+        target[:, self.n_pairs :, 0] = said[:, self.n_pairs :, 1]
+        return (said.flatten(1),), target.flatten(1)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Give the cross-entropy of the words that are asked."""
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Say which share of the words that are asked is right."""
+        return {"accuracy": (output.argmax(-1) == target)[target >= 0].double().mean()}
+
+
+def from_scratch(n_layers: int, n_heads: int, steps: int, *, seeds: Sequence[int]) -> dict:
+    """Train small decoders to say what stood beside a word before.
+
+    Parameters
+    ----------
+    n_layers, n_heads, steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: the ``accuracy``; and, where a pair is asked, the share of the weight that the best head
+        of the last layer gives to words that came after an earlier copy (``induction``); and that of the
+        first layer's best head that goes to the ``previous`` token, from the second words of pairs.
+        ``history``: the loss of each seed, mean over 20 steps, a row a seed.
+    """
+    task = Pairs()
+    run = fit(lambda: Gpt(task.n_words, 32, 64, n_layers, n_heads), task, seeds=seeds, steps=steps, batch=32)
+    (said,), _ = task.draw(stream(TEST_SEED), TEST_SIZE)
+    at = torch.arange(said.shape[1])
+    back = at[:, None] - at  # from query to key
+    asks = (at >= 2 * task.n_pairs) & (at % 2 == 0)
+    again = (
+        F.pad(said[:, :-1], (1, 0), value=-1)[:, None] == said[:, :, None]
+    )  # the key's word came after mine
+    wanted = {
+        "previous": ((back == 1) & (at % 2 == 1)[:, None]).expand(len(said), -1, -1),
+        "induction": again & (back > 0) & asks[:, None],
+    }
+    found = scores(task, run.models)
+    for habit, layer in (("previous", 0), ("induction", -1)):
+        asked = wanted[habit].any(-1)  # (batch, query)
+        found[habit] = []
+        for model in run.models:
+            with torch.no_grad():
+                weights = model.trace(said)[1].weights[layer]  # (batch, head, query, key)
+            followed = (weights * wanted[habit][:, None]).sum(-1)  # (batch, head, query)
+            found[habit].append(float(followed.movedim(1, -1)[asked].mean(0).max()))
+    history = run.history.unflatten(0, (-1, 20)).mean(1).T  # (seed, 20 steps)
+    return {"per_seed": found, "history": history.round(decimals=3)}
+
+
+# --- Decoding time ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def decode_time(n_tokens: Sequence[int], rounds: int) -> dict:
+    """Time how long SmolLM2 takes for its next token, with a cache of what it has read and without.
+
+    Parameters
+    ----------
+    n_tokens : sequence of int
+        How many tokens there are, the last one new.
+    rounds : int
+
+    Returns
+    -------
+    dict
+        A number for each of ``n_tokens``: ``seconds`` for ``cached`` and ``again``, and ``times``, how many
+        times as long it takes to read all again; all with their quartiles.
+    """
+    model, found = _smollm2(), {"cached": [], "again": [], "times": []}
+    for n in n_tokens:
+        ids, held = twice(0, n, 1)[:, 1 : n + 1], []
+        model.read_on(ids[:, :-1], held)
+        runs = {
+            "cached": lambda ids=ids, held=held: model.read_on(ids[:, -1:], [dict(part) for part in held]),
+            "again": lambda ids=ids: model.logits(model.stack(model.embed(ids), causal=True)[:, -1:]),
+        }
+        seconds = timing.cpu_seconds(runs, rounds=rounds)
+        for name, samples in seconds.items():
+            found[name].append(timing.spread(samples))
+        found["times"].append(timing.ratios(seconds, "cached")["again"])
+    return found
+
+
+@torch.no_grad()
+def shared_heads_time(n_kv_heads: Sequence[int], n_tokens: Sequence[int], rounds: int) -> dict:
+    """Time one layer of SmolLM2's size with fewer and fewer K/V heads, used as in a decoder and an encoder.
+
+    Parameters
+    ----------
+    n_kv_heads : sequence of int
+        Of nine query heads; the first counts as 1.
+    n_tokens : sequence of int
+        How many tokens there are.
+    rounds : int
+
+    Returns
+    -------
+    dict
+        Under each of ``n_tokens``, for ``decoder`` (one new token, all others in the cache) and ``encoder``
+        (all tokens at once, no mask): ``seconds`` and ``times``, over the first, with their quartiles, one
+        entry for each of ``n_kv_heads``; and ``cache_bytes``.
+    """
+    d_model, n_heads, found = 576, 9, {}
+    layers = {g: RotaryAttention(d_model, n_heads, g, bias=False) for g in n_kv_heads}
+    for n in n_tokens:
+        x = torch.randn(1, n, d_model, generator=stream(0))
+        held = {g: {} for g in n_kv_heads}
+        for g, layer in layers.items():
+            layer.read_on(x[:, :-1], held[g])
+        runs = {
+            "decoder": {g: partial(_next, layer, x[:, -1:], held[g]) for g, layer in layers.items()},
+            "encoder": {g: partial(layer, x) for g, layer in layers.items()},
+        }
+        found[str(n)] = {"cache_bytes": [sum(part.nbytes for part in held[g].values()) for g in n_kv_heads]}
+        for use, of_layers in runs.items():
+            seconds = timing.cpu_seconds(of_layers, rounds=rounds, at_least=0.02)
+            found[str(n)][use] = {
+                "seconds": [timing.spread(samples) for samples in seconds.values()],
+                "times": list(timing.ratios(seconds, n_kv_heads[0]).values()),
+            }
+    return found
+
+
+def _next(layer: RotaryAttention, x: Tensor, held: dict[str, Tensor]) -> Tensor:
+    """Read one more token, and leave the cache as it was."""
+    return layer.read_on(x, dict(held))
+
+
+# --- Shared by the above ------------------------------------------------------------------------------
+
+
+@cache
+def _smollm2() -> Gpt:
+    return load_smollm2()
+
+
+def _by_score(found: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [one[name] for one in found] for name in found[0]}

