@@ -22,10 +22,11 @@ def load_where_needed(app, pagename, templatename, context, doctree):
     target = Path(app.outdir) / "_static" / "explorer"
     copy_asset(ASSETS, target)
     try:
-        n_bytes = explorer.pack(bert.load_minilm(), target / "data", explorer.measured_types())
+        model = bert.load_minilm()
     except FileNotFoundError:
         context["body"] = context["body"].replace('<p class="explorer-needs">', f"<p>{MISSING}</p><p hidden>")
         return
+    n_bytes = explorer.pack(model, target / "data")
     opening = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" id="explorer"'
     context["body"] = context["body"].replace('id="explorer"', opening)
     app.add_css_file("explorer/explorer.css")

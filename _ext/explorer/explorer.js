@@ -94,7 +94,7 @@
     },
     "Nothing to say": {
       set: { text: FIRST, head: [2, 7], word: null, measure: "weights" },
-      say: (at) => `Words that need nothing from this head look at [CLS], the mark at the start: “cat” gives it ${at("cat", "[CLS]")}. Now choose “contributions”: little arrives from there.`,
+      say: (at) => `Words that need nothing from a head look at [CLS], the mark at the start: here “cat” gives it ${at("cat", "[CLS]")}. But little arrives from there: choose “contributions”, and its share is ${at("cat", "[CLS]", "contributions")}.`,
     },
     "The beautiful head": {
       set: { text: FIRST, head: [5, 11], word: "sitting" },
@@ -112,6 +112,16 @@
       set: { text: FIRST, head: [5, 11], word: null, keep: [] },
       say: (_, cosine) => `All heads are off: no word knows of another. The cosine is still ${cosine}, for the words themselves say much. A number for few heads means something only beside this one.`,
     },
+  };
+
+  const KINDS = {                        // of manyheads.sweeps_bert.kinds
+    sink: "a sink, most weight on [CLS] and [SEP]",
+    previous: "previous, looks at the word before",
+    next: "next, looks at the word after",
+    punctuation: "punctuation, looks at commas and full stops",
+    same: "same, looks at the same word",
+    broad: "broad, looks at everything a little",
+    mixed: "mixed, no single habit",
   };
 
   /* What is shown, and its address ------------------------------------------------------------------------------ */
@@ -214,7 +224,7 @@
   const name = (i = state.layer * HEADS + state.head) => `L${Math.floor(i / HEADS)}H${i % HEADS}`;
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
   const selected = () => state.layer * HEADS + state.head;
-  const type = (i) => model?.about.types?.[Math.floor(i / HEADS)][i % HEADS];
+  const kind = (i) => model.about.kinds[Math.floor(i / HEADS)][i % HEADS];
 
   // A contribution is the length of weight · W_o v; of each row we show the shares, so that it can be held against weights.
   function shares(map, n) {
@@ -320,7 +330,7 @@
       const off = state.off.has(i), chosen = i === selected();
       paint(cell.firstChild, shown[state.measure].heads[i], shown.n);
       cell.setAttribute("aria-selected", chosen);
-      cell.setAttribute("aria-label", [name(i), type(i), off ? "off" : ""].filter(Boolean).join(", "));
+      cell.setAttribute("aria-label", [name(i), kind(i), off ? "off" : ""].filter(Boolean).join(", "));
       cell.title = cell.getAttribute("aria-label");
       cell.tabIndex = chosen ? 0 : -1;
       cell.classList.toggle("off", off);
@@ -402,12 +412,12 @@
     const on = LAYERS * HEADS - state.off.size, all = `Average of ${on === LAYERS * HEADS ? "all" : "the"} ${on} heads`;
     const off = state.off.has(selected());
     const parts = [
-      [`Layer ${state.layer}, head ${state.head}`, [type(selected()) && `Chapter 5 finds: ${type(selected())}`, off && "switched off: what it would see"].filter(Boolean).join(" · "), heads[selected()], name()],
+      [`Layer ${state.layer}, head ${state.head}`, `Measured in chapter 5: ${KINDS[kind(selected())]}${off ? ". Switched off: this is what it would see" : ""}`, heads[selected()], name()],
       [all, "What a single view would see", mean, "average"],
     ];
     parts.forEach(([title, under, map, label], i) => {
       const list = document.activeElement?.closest?.(".panel") === panels[i] && document.activeElement.getAttribute("role") === "option";
-      panels[i].replaceChildren(make("h4", {}, title), make("p", { class: "under" }, under || "\u00a0"),
+      panels[i].replaceChildren(make("h4", {}, title), make("p", { class: "under" }, under),
         i && !on ? make("p", {}, "No head is on.") : draws(map, label));
       if (list) panels[i].querySelector("[role=option][tabindex='0']")?.focus();
     });
@@ -416,8 +426,9 @@
 
   function sentenceAbout(map, who) {     // the same in words
     const { words, n } = shown, asked = state.word === null ? [...words.keys()] : [state.word];
-    const sums = words.map((word, k) => [asked.reduce((sum, q) => sum + map[q * n + k], 0) / asked.length, word]);
-    const top = sums.sort(([a], [b]) => b - a).slice(0, 3).map(([share, word]) => `${word} ${percent(share)}`).join(", ");
+    const sums = new Map();
+    words.forEach((word, k) => sums.set(word, (sums.get(word) ?? 0) + asked.reduce((sum, q) => sum + map[q * n + k], 0) / asked.length));
+    const top = [...sums].sort(([, a], [, b]) => b - a).slice(0, 3).map(([word, share]) => `${word} ${percent(share)}`).join(", ");
     return `In ${who}, ${state.word === null ? "all words together look" : `“${words[state.word]}” looks`} most at ${top}.`;
   }
 
@@ -452,7 +463,7 @@
     const near = sentences.map((text, i) => ({ text, before: dot(intact, model.vectors, i * width), now: dot(vector, model.vectors, i * width) }));
     const rank = (key) => [...near].sort((a, b) => b[key] - a[key]);
     const before = rank("before");
-    const said = `${on === every.length ? "All" : on} of ${every.length} heads are on. Cosine of the sentence’s vector to that of the intact model: ${cosine}.`;
+    const said = `${on === every.length ? "All" : `${on} of`} ${every.length} heads are on. Cosine of the sentence’s vector to that of the intact model: ${cosine}.`;
     if (effectSaid.textContent !== said) effectSaid.textContent = said;
     const rows = rank("now").slice(0, 6).map(({ text, now, before: was }, i) => {
       const place = before.findIndex((one) => one.text === text) + 1;
@@ -470,8 +481,8 @@
     for (const press of stories.children) press.setAttribute("aria-pressed", press.textContent === state.story);
     const fresh = shown.off.size === state.off.size && [...shown.off].every((i) => state.off.has(i));
     if (!state.story || !fresh) { story.textContent = ""; return; }
-    const { words, n } = shown, map = shown[state.measure].heads[selected()];
-    const at = (from, to) => percent(map[words.indexOf(from) * n + words.indexOf(to)]);
+    const { words, n } = shown;
+    const at = (from, to, measure = "weights") => percent(shown[measure].heads[selected()][words.indexOf(from) * n + words.indexOf(to)]);
     story.textContent = STORIES[state.story].say(at, cosine);
   }
 

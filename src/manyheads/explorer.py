@@ -9,14 +9,13 @@ matrices), one of 15 bits where more would be (all else).
 import argparse
 import copy
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from manyheads.bert import Bert, load_minilm
-from manyheads.experiments import RESULTS
+from manyheads.experiments import load
 
 GROUP = 64  # weights that share a scale
 LARGEST = 125  # 251 × 251 pairs are as many as characters of UTF-16 can tell apart; -127 to 127 are too many
@@ -176,22 +175,7 @@ def as_packed(model: Bert) -> Bert:
     return rounded
 
 
-def measured_types() -> list[list[str]] | None:
-    """Look up what chapter 5 found each head to be.
-
-    Returns
-    -------
-    list of list of str, or None
-        By layer and head; ``None`` if chapter 5's census hasn't been stored.
-    """
-    path = RESULTS / "bert-census.json"
-    if not path.exists():
-        return None
-    (census,) = json.loads(path.read_text(encoding="utf-8"))["settings"].values()
-    return census["types"]
-
-
-def pack(model: Bert, folder: Path, types: Sequence[Sequence[str]] | None = None) -> int:
+def pack(model: Bert, folder: Path) -> int:
     """Write the pieces that the page loads.
 
     Parameters
@@ -200,8 +184,6 @@ def pack(model: Bert, folder: Path, types: Sequence[Sequence[str]] | None = None
         MiniLM, or another of its shape.
     folder : Path
         Is made if it isn't there.
-    types : sequence of sequence of str, optional
-        The name of what each head does, by layer and head.
 
     Returns
     -------
@@ -231,7 +213,7 @@ def pack(model: Bert, folder: Path, types: Sequence[Sequence[str]] | None = None
         "shard": SHARD,
         "group": GROUP,
         "pieces": {name: (folder / f"{name}.js").stat().st_size for name in pieces},
-        "types": types,
+        "kinds": load("bert-census")["settings"]["400 sentences"]["kind"],
         "sentences": NEIGHBOURS,
         "vectors": fine(model.sentence_vectors(NEIGHBOURS).double().numpy()),
     }
@@ -249,5 +231,5 @@ if __name__ == "__main__":
         prog="python -m manyheads.explorer", description="Packs MiniLM for the page with the head explorer."
     )
     parser.add_argument("folder", type=Path)
-    n_bytes = pack(load_minilm(), parser.parse_args().folder, measured_types())
+    n_bytes = pack(load_minilm(), parser.parse_args().folder)
     print(f"The first picture takes {n_bytes / 1e6:.1f} MB.")
