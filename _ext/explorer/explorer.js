@@ -212,10 +212,10 @@
   const effect = make("div", { class: "effect" });
   const effectSaid = make("p", { role: "status" });
   const results = make("div", { class: "results", hidden: "" },
-    make("h3", { id: "explorer-heads" }, "All heads"),
+    make("h2", { id: "explorer-heads" }, "All heads"),
     make("p", { class: "hint" }, "A row a layer, a column a head. In each small square a row is a word that looks, a column a word that is looked at; the darker, the more. Click one, or walk with the arrow keys; Delete switches a head off or on."),
     grid, make("div", { class: "choices" }, measures, views), make("div", { class: "panels" }, ...panels), summary,
-    make("h3", { id: "explorer-off" }, "Without some heads"), switches, effectSaid, effect);
+    make("h2", { id: "explorer-off" }, "Without some heads"), switches, effectSaid, effect);
   place.replaceChildren(form, bar, status, stories, story, results);
 
   /* Numbers of the sentence ----------------------------------------------------------------------------------------- */
@@ -290,17 +290,22 @@
 
   /* Drawing ----------------------------------------------------------------------------------------------------------- */
 
+  let colour;                            // the theme's blue, its bytes in the order of a canvas
+  function mixColour() {
+    const [red, green, blue] = getComputedStyle(place).getPropertyValue("--mh-blue").match(/\w\w/g).map((hex) => parseInt(hex, 16));
+    colour = (blue << 16) | (green << 8) | red;
+  }
+
   function paint(canvas, map, n) {       // clear is 0, solid is 1, as in all maps of the book
     const picture = new ImageData(n, n), pixels = new Uint32Array(picture.data.buffer);
-    const [red, green, blue] = getComputedStyle(place).getPropertyValue("--mh-blue").match(/\w\w/g).map((hex) => parseInt(hex, 16));
-    map.forEach((share, i) => { pixels[i] = (Math.round(255 * share) << 24) | (blue << 16) | (green << 8) | red; });
+    map.forEach((share, i) => { pixels[i] = (Math.round(255 * share) << 24) | colour; });
     canvas.width = canvas.height = n;
     canvas.getContext("2d").putImageData(picture, 0, 0);
   }
 
   function makeGrid() {
     const columns = Array.from({ length: HEADS }, (_, head) => make("span", { role: "columnheader", "aria-label": `Head ${head}` }, `${head}`));
-    grid.replaceChildren(make("div", { role: "row" }, make("span", { role: "columnheader", class: "corner", "aria-label": "Layer" }), ...columns));
+    grid.replaceChildren(make("div", { role: "row" }, make("span", { role: "columnheader" }, make("span", { class: "unseen" }, "Layer")), ...columns));
     for (let layer = 0; layer < LAYERS; layer++) {
       const cells = Array.from({ length: HEADS }, (_, head) => make("div", { role: "gridcell", "data-head": layer * HEADS + head }, make("canvas", { "aria-hidden": "true" })));
       grid.append(make("div", { role: "row" }, make("span", { role: "rowheader", "aria-label": `Layer ${layer}` }, `${layer}`), ...cells));
@@ -404,9 +409,10 @@
     const rows = words.map((word, q) => make("tr", { class: q === state.word ? "chosen" : "" }, make("th", { scope: "row" }, word),
       ...words.map((_, k) => make("td", {}, (100 * map[q * n + k]).toFixed(0)))));
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table, ${label}` },
-      make("table", {}, make("caption", {}, `${state.measure === "weights" ? "Weights" : "Contributions"} in per cent, ${label}`), make("thead", {}, head), make("tbody", {}, ...rows)));
+      make("table", { style: `--columns: ${n}` }, make("caption", {}, `${state.measure === "weights" ? "Weights" : "Contributions"} in per cent, ${label}`), make("thead", {}, head), make("tbody", {}, ...rows)));
   }
 
+  let second;
   function drawPanels() {
     const draws = { lines, matrix, table }[state.view], { heads, mean } = shown[state.measure];
     const on = LAYERS * HEADS - state.off.size, all = `Average of ${on === LAYERS * HEADS ? "all" : "the"} ${on} heads`;
@@ -415,12 +421,16 @@
       [`Layer ${state.layer}, head ${state.head}`, `Measured in chapter 5: ${KINDS[kind(selected())]}${off ? ". Switched off: this is what it would see" : ""}`, heads[selected()], name()],
       [all, "What a single view would see", mean, "average"],
     ];
-    parts.forEach(([title, under, map, label], i) => {
+    const drawPanel = (i) => {
+      const [title, under, map, label] = parts[i];
       const list = document.activeElement?.closest?.(".panel") === panels[i] && document.activeElement.getAttribute("role") === "option";
-      panels[i].replaceChildren(make("h4", {}, title), make("p", { class: "under" }, under),
+      panels[i].replaceChildren(make("h3", {}, title), make("p", { class: "under" }, under),
         i && !on ? make("p", {}, "No head is on.") : draws(map, label));
       if (list) panels[i].querySelector("[role=option][tabindex='0']")?.focus();
-    });
+    };
+    drawPanel(0);
+    clearTimeout(second);
+    second = setTimeout(drawPanel, 0, 1);          // two short tasks rather than a long one
     summary.textContent = [sentenceAbout(heads[selected()], name()), on ? sentenceAbout(mean, "the average") : ""].join(" ");
   }
 
@@ -491,6 +501,7 @@
     for (const input of place.querySelectorAll("[type=radio]")) input.checked = state[input.name] === input.value;
     writeAddress();
     if (shown?.text !== state.text) return;         // it will be drawn when it has been computed
+    mixColour();
     drawGrid();
     drawPanels();
     drawStory(drawEffect());

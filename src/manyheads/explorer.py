@@ -121,7 +121,7 @@ def read(written: dict) -> np.ndarray:
 
 
 def _characters(codes: np.ndarray) -> str:
-    """Give each code a character: from U+0080 on, past those that need a backslash, and none of a pair's halves."""
+    """Give each code a character: from U+0080 on, where none needs a backslash, and no half of a pair."""
     codes = codes + 0x80
     codes = np.where(codes < 0xD800, codes, codes + 0x800)
     return codes.astype("<u2").tobytes().decode("utf-16-le")
@@ -223,7 +223,9 @@ def pack(model: Bert, folder: Path) -> int:
 def _write(folder: Path, name: str, data: object, encoding: str = "utf-16") -> int:
     """Write a piece, and say how many bytes it takes. The mark at the start of UTF-16 outranks any header."""
     text = json.dumps(data, ensure_ascii=encoding == "utf-8", separators=(",", ":"))
-    return (folder / f"{name}.js").write_bytes(f"explorerPiece({json.dumps(name)},{text});\n".encode(encoding))
+    return (folder / f"{name}.js").write_bytes(
+        f"explorerPiece({json.dumps(name)},{text});\n".encode(encoding)
+    )
 
 
 if __name__ == "__main__":
