@@ -11,8 +11,8 @@ from manyheads import bert, explorer
 
 ASSETS = Path(__file__).with_name("explorer")
 MISSING = (
-    "The explorer is not in this copy of the book: the package with the weights of MiniLM was missing when it "
-    "was built. Install it with <code>make models</code>, then build again with <code>make book</code>."
+    "The explorer is not in this copy of the book: the package with the weights of MiniLM was missing when "
+    "it was built. Install it with <code>make models</code>, then build again with <code>make book</code>."
 )
 
 

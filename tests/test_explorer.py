@@ -1,4 +1,4 @@
-"""The head explorer: what is packed, what the page's script computes beside PyTorch, and the page in a browser."""
+"""The head explorer: what is packed, what its script computes beside PyTorch, and the page in a browser."""
 
 import base64
 import json
@@ -70,7 +70,7 @@ def test_every_pair_of_steps_has_a_character_that_a_script_can_hold():
     matrix[0, : steps.size] = steps.ravel()
     matrix[0, 125::64] = 125  # a scale of 1 in each group
     written = explorer.coarse(matrix)
-    assert not re.search("[\ud800-\udfff\\\\\"\x00-\x1f\ufeff]", written["steps"])
+    assert not re.search('[\ud800-\udfff\\\\"\x00-\x1f\ufeff]', written["steps"])
     assert explorer.read(written) == pytest.approx(matrix.ravel(), abs=1e-2)
 
 
@@ -188,12 +188,14 @@ def wait(page):
 RANGES = [
     (0x20, 0x7E), (0x00, 0x9F), (0xA0, 0x24F), (0x300, 0x36F), (0x370, 0x52F), (0x590, 0x5F4), (0x620, 0x6FF),
     (0x900, 0x97F), (0xE00, 0xE3A), (0x1E00, 0x1FFE), (0x2000, 0x206F), (0x2070, 0x2BFF), (0x3000, 0x30FF),
-    (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xE0FF), (0xF900, 0xFFFD), (0x1F000, 0x1FAFF), (0x20000, 0x2A6DF),
+    (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xE0FF), (0xF900, 0xFFFD), (0x1F000, 0x1FAFF),
+    (0x20000, 0x2A6DF),
 ]  # fmt: skip
 WRITTEN = [
-    "", " ", "\t\r\n", "the", "don't", "naïve café", "ÅNGSTRÖM Straße İstanbul ΌΣΟΣ", "我喜欢猫。", "日本語のテキスト",
-    "한국어", "👩‍👩‍👧 🙂🏽", "a" * 100, "a" * 101, "[CLS] [MASK] [SEP] [cls] [MASK", "x[PAD]y", "\ufffd\u0000", "1,234.56€",
-    "http://a.b/c?d=e&f", "word\u00adbreak\u200bzero\u2028line", "antidisestablishmentarianism", "e\u0301 \u0301", "ﬁ ½ ①",
+    "", " ", "\t\r\n", "the", "don't", "naïve café", "ÅNGSTRÖM Straße İstanbul ΌΣΟΣ",
+    "我喜欢猫。", "日本語のテキスト", "한국어", "👩‍👩‍👧 🙂🏽", "a" * 100, "a" * 101,
+    "[CLS] [MASK] [SEP] [cls] [MASK", "x[PAD]y", "\ufffd\u0000", "1,234.56€", "http://a.b/c?d=e&f",
+    "word\u00adbreak\u200bzero\u2028line", "antidisestablishmentarianism", "e\u0301 \u0301", "ﬁ ½ ①",
 ]  # fmt: skip
 
 
@@ -205,7 +207,10 @@ def strings():
         low, high = chance.choice(RANGES)
         return "".join(chr(chance.randint(low, high)) for _ in range(chance.choice([1, 2, 3, 5, 8, 40])))
 
-    mixed = ["".join(word() + chance.choice(["", " ", "-"]) for _ in range(chance.randint(1, 6))) for _ in range(1000)]
+    mixed = [
+        "".join(word() + chance.choice(["", " ", "-"]) for _ in range(chance.randint(1, 6)))
+        for _ in range(1000)
+    ]
     return [*WRITTEN, *(text[0] for text in tasks.news()[:150]), *mixed]
 
 
@@ -220,7 +225,9 @@ def test_tokens_are_those_of_the_tokenizer(model, full):
         if [token for _, token in ours] != theirs.ids
     ]
     assert not wrong, wrong[:3]
-    assert all([word for word, _ in ours] == theirs.tokens for ours, theirs in zip(found, expected, strict=True))
+    assert all(
+        [word for word, _ in ours] == theirs.tokens for ours, theirs in zip(found, expected, strict=True)
+    )
 
 
 def test_every_character_of_the_common_blocks_is_cut_alike(model, full):
@@ -234,10 +241,12 @@ def test_every_character_of_the_common_blocks_is_cut_alike(model, full):
 
 
 FORWARD = """
-    const bytes = (numbers) => btoa(Array.from(new Uint8Array(numbers.buffer), (c) => String.fromCharCode(c)).join(''));
+    const text = (numbers) => Array.from(new Uint8Array(numbers.buffer), (c) => String.fromCharCode(c)).join('');
+    const bytes = (numbers) => btoa(text(numbers));
     const answers = [];
-    for (const [text, off] of given) {
-        const { ids } = await model.tokens(text), { maps, lengths, vector } = await model.forward(ids, new Set(off));
+    for (const [sentence, off] of given) {
+        const { ids } = await model.tokens(sentence);
+        const { maps, lengths, vector } = await model.forward(ids, new Set(off));
         answers.push([ids, ...[maps, lengths, vector].map(bytes)]);
     }
     return answers;
@@ -264,7 +273,9 @@ def test_maps_are_those_of_pytorch(model, full, packed):
     sentences = sorted(chain(*tasks.news()), key=len)
     sentences = [text for text in sentences if len(text.split()) >= 5][:200]  # as on the page
     off = []
-    for sentence, (ids, maps, _, vector) in zip(sentences, forward(model, [(s, []) for s in sentences]), strict=True):
+    for sentence, (ids, maps, _, vector) in zip(
+        sentences, forward(model, [(s, []) for s in sentences]), strict=True
+    ):
         expected = torch.stack(packed.trace(ids)[1].weights)[:, 0]
         assert (maps - expected).abs().max() < 1e-4, sentence
         out, trace = full.trace(ids)
@@ -289,18 +300,17 @@ def test_heads_that_are_off_are_off_as_in_pytorch(model, full, packed):
     cases = [[], list(range(72)), list(range(60, 72)), [head for head in range(72) if head % 12]]
     cases += [chance.sample(range(72), k) for k in (1, 2, 5, 12, 24, 36, 48, 60, 71) for _ in range(2)]
     texts = [chance.choice(explorer.NEIGHBOURS) for _ in cases]
-    for text, off, (ids, _, _, vector) in zip(
-        texts, cases, forward(model, list(zip(texts, cases, strict=True))), strict=True
-    ):
+    found = forward(model, list(zip(texts, cases, strict=True)))
+    for off, (ids, _, _, vector) in zip(cases, found, strict=True):
         gates = torch.ones(72)
         gates[off] = 0
-
-        def expected(of, gates=gates.view(6, 12), ids=ids):
-            out = functional_call(of, heads.gated(of, gates), (ids,))
-            return torch.nn.functional.normalize(out.mean(1)[0], dim=0)
-
-        assert torch.allclose(vector, expected(packed), atol=1e-5), off
-        assert vector @ expected(full) > 0.999, off
+        near, exact = (
+            torch.nn.functional.normalize(out.mean(1)[0], dim=0)
+            for of in (packed, full)
+            for out in [functional_call(of, heads.gated(of, gates.view(6, 12)), (ids,))]
+        )
+        assert torch.allclose(vector, near, atol=1e-5), off
+        assert vector @ exact > 0.999, off
 
 
 # ---------------------------------------------------------------------- the page, by mouse and by keyboard
@@ -393,9 +403,12 @@ def test_by_keyboard(opened):
     def tab_to(role):
         for _ in range(20):
             page.keyboard.press("Tab")
-            at = page.evaluate("[document.activeElement.getAttribute('role') ?? document.activeElement.type, getComputedStyle(document.activeElement).outlineStyle]")
-            if at[0] == role:
-                return at[1]
+            found, outline = page.evaluate("""() => {
+                const at = document.activeElement;
+                return [at.getAttribute('role') ?? at.type, getComputedStyle(at).outlineStyle];
+            }""")
+            if found == role:
+                return outline
         raise AssertionError(f"no way to a {role}")
 
     assert tab_to("gridcell") != "none"
@@ -561,7 +574,13 @@ def test_a_slow_network_shows_its_progress_and_the_last_wish_wins(open_page, add
     page.get_by_label("Your sentence").fill("A dog.")
     let_go()
     wait(page)
-    assert page.get_by_role("listbox").first.get_by_role("option").all_inner_texts() == ["[CLS]", "a", "dog", ".", "[SEP]"]
+    assert page.get_by_role("listbox").first.get_by_role("option").all_inner_texts() == [
+        "[CLS]",
+        "a",
+        "dog",
+        ".",
+        "[SEP]",
+    ]
     assert page.locator("#explorer progress").is_hidden()
     holding = True
     page.route("**/data/words-*", hold)
@@ -635,9 +654,13 @@ def test_it_is_open_to_everyone(opened, theme, width):
         page.get_by_role("radio", name=view).check()
         page.wait_for_timeout(300)  # colours have come to rest
         page.locator("#explorer").screenshot(path=folder / f"explorer-{view.lower()}-{width}-{theme}.jpeg")
-        found = page.evaluate("(tags) => axe.run('#explorer', {runOnly: tags, resultTypes: ['violations']})", WCAG)
+        found = page.evaluate(
+            "(tags) => axe.run('#explorer', {runOnly: tags, resultTypes: ['violations']})", WCAG
+        )
         assert not found["violations"], "\n".join(
-            f"{rule['id']}: {node['html'][:200]}" for rule in found["violations"] for node in rule["nodes"][:3]
+            f"{rule['id']}: {node['html'][:200]}"
+            for rule in found["violations"]
+            for node in rule["nodes"][:3]
         )
         over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over == 0

@@ -213,7 +213,7 @@
   const effectSaid = make("p", { role: "status" });
   const results = make("div", { class: "results", hidden: "" },
     make("h2", { id: "explorer-heads" }, "All heads"),
-    make("p", { class: "hint" }, "A row a layer, a column a head. In each small square a row is a word that looks, a column a word that is looked at; the darker, the more. Click one, or walk with the arrow keys; Delete switches a head off or on."),
+    make("p", { class: "hint" }, "A row a layer, a column a head. In each small square a row is a word that looks, a column a word that is looked at; the stronger the colour, the more. Click one, or walk with the arrow keys; Delete switches a head off or on."),
     grid, make("div", { class: "choices" }, measures, views), make("div", { class: "panels" }, ...panels), summary,
     make("h2", { id: "explorer-off" }, "Without some heads"), switches, effectSaid, effect);
   place.replaceChildren(form, bar, status, stories, story, results);
