@@ -241,8 +241,8 @@ def test_every_character_of_the_common_blocks_is_cut_alike(model, full):
 
 
 FORWARD = """
-    const text = (numbers) => Array.from(new Uint8Array(numbers.buffer), (c) => String.fromCharCode(c)).join('');
-    const bytes = (numbers) => btoa(text(numbers));
+    const letter = (byte) => String.fromCharCode(byte);
+    const bytes = (numbers) => btoa(Array.from(new Uint8Array(numbers.buffer), letter).join(''));
     const answers = [];
     for (const [sentence, off] of given) {
         const { ids } = await model.tokens(sentence);
