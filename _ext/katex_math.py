@@ -45,7 +45,7 @@ def html(tex, display, node):
 
 
 def hold_signs(app, doctree):
-    """Take the comma or full stop behind a formula into it: a browser would else begin a line with the sign."""
+    """Take the sign behind a formula into it: a browser would else begin a line with a comma."""
     for formula in list(doctree.findall(nodes.math)):
         line, behind = formula.parent, formula.parent.index(formula) + 1
         after = line[behind] if behind < len(line) else None

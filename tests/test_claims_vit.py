@@ -73,6 +73,21 @@ def test_from_four_heads_on_more_heads_change_less_than_the_seeds_do(data):
     assert max(means) - min(means) < 1.5 * spread
 
 
+def test_one_head_learns_more_slowly_four_times_the_training_takes_it_past_sixteen_heads():
+    assert accuracy("vit-digits", "h=1, 4x training").mean() > accuracy("vit-digits", "h=16").mean()
+    gap = accuracy("vit-digits", "h=16") - accuracy("vit-digits", "h=1")
+    after = accuracy("vit-digits", "h=16, 4x training") - accuracy("vit-digits", "h=1, 4x training")
+    assert after.mean() < gap.mean() / 2
+
+
+def test_with_the_same_long_training_sixteen_heads_still_lead_on_every_seed():
+    one, sixteen = (accuracy("vit-digits", f"h={h}, 4x training") for h in (1, 16))
+    assert (sixteen > one).all()
+    for h in (1, 16):
+        assert accuracy("vit-digits", f"h={h}, 4x training", "train").min() > 0.99
+    assert accuracy("vit-digits", "h=1, 8x training").max() < sixteen.min()
+
+
 # ---------------------------------------------------------------------- local and global
 
 
@@ -93,8 +108,10 @@ def test_the_difference_is_no_matter_of_the_photos():
         assert interval(far[:, layer, near])[1] < interval(far[:, layer, wide])[0]
 
 
-def test_from_layer_6_on_no_head_is_local():
-    assert distance().mean(0)[6:].min() > 0.45
+def test_beyond_layer_4_no_head_keeps_half_its_weight_within_3_by_3_patches():
+    near = np.array(setting("vit-distance", "trained")["near"]).mean(0)
+    assert near[5:].max() < 0.45
+    assert (near[1:5].max(1) > 0.6).all()
 
 
 def test_in_the_untrained_twin_every_head_looks_everywhere_alike():

@@ -264,6 +264,8 @@ def test_attention_maps_by_hand():
     real = torch.tensor([[True, True, False]])
     assert compress.attention_maps(student, teacher, real) == pytest.approx((4 + 9) / 8)
     assert compress.attention_maps(student, teacher) == pytest.approx((4 + 9 + 20_000) / 18)
+    layers = [torch.stack([one, one]) for one in (student, teacher)]  # an axis more changes no mean
+    assert compress.attention_maps(*layers, real) == pytest.approx((4 + 9) / 8)
 
 
 def test_attention_maps_name_the_numbers_of_heads_that_do_not_match():

@@ -229,6 +229,16 @@ def test_errors_say_what_to_do(small):
     assert small(ids(17)).shape == (2, 17, 53)
 
 
+def test_smollm2_says_what_it_cannot_read(smollm2):
+    with pytest.raises(ValueError, match="at least one token"):
+        smollm2(ids_of(smollm2, "").long())
+    with pytest.raises(ValueError, match="at most 8192 tokens, got 8193"):
+        smollm2(torch.zeros(1, 8193, dtype=torch.long))
+    with pytest.raises(IndexError, match="between 0 and 49151, got 49152 to 49152"):
+        smollm2(torch.tensor([[49_152]]))
+    assert smollm2(torch.tensor([[0]])).shape == (1, 1, 49_152)
+
+
 def test_another_file_is_refused(monkeypatch):
     monkeypatch.setitem(gpt.SMOLLM2, "files", {FILE: "0" * 64})
     with pytest.raises(ValueError, match=f"{FILE} must have SHA-256 0000"):

@@ -302,8 +302,8 @@ def attention_maps(student: Tensor, teacher: Tensor, real: Tensor | None = None)
     square = (student - teacher).square()
     if real is None:
         return square.mean()
-    both = (real[..., :, None] & real[..., None, :])[..., None, :, :]  # (..., 1, query, key)
-    return (square * both).sum() / (both.sum() * square.shape[-3])
+    both = (real[..., :, None] & real[..., None, :])[..., None, :, :].expand_as(square)
+    return (square * both).sum() / both.sum()
 
 
 def _same_shape(what: str, student: Tensor, teacher: Tensor) -> None:

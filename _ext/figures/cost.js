@@ -1,0 +1,165 @@
+/* Chapter 4: a calculator for what attention costs, and what of it grows with the heads.
+
+   The formulas are those of manyheads.cost, in whole numbers of any size (BigInt), so that they agree exactly. */
+"use strict";
+
+{
+  // Sizes as published: [d_model, heads, K/V heads, layers, tokens, bytes a number, biases], and where.
+  const PRESETS = {
+    "BERT-base": [768, 12, 12, 12, 512, 4, true, "google-bert/bert-base-uncased, config.json"],
+    "GPT-2": [768, 12, 12, 12, 1024, 4, true, "openai-community/gpt2, config.json"],
+    "ViT-B/16": [768, 12, 12, 12, 197, 4, true, "google/vit-base-patch16-224, config.json: 14 × 14 patches and one class token"],
+    "TinyBERT-4": [312, 12, 12, 4, 512, 4, true, "huawei-noah/TinyBERT_General_4L_312D, config.json"],
+    "Llama 3 8B": [4096, 32, 8, 32, 8192, 2, false, "meta-llama/Meta-Llama-3-8B, config.json"],
+  };
+  const BYTES = { 4: "float32", 2: "bfloat16", 1: "int8" };
+  const MOST = 128;                  // heads that the slider offers
+  const LIMITS = { dModel: ["d_model", 16384], nTokens: ["tokens", 1048576], nLayers: ["layers", 1000], dHead: ["d_head", 1024] };
+
+  // One layer. d = d_model, h = heads, g = K/V heads, c = d_head, n = tokens, b = bytes a number.
+  const BILLS = {
+    parameters: ({ d, h, g, c, bias }) => 2n * d * c * (h + g) + (bias ? c * (h + 2n * g) + d : 0n),
+    flops: ({ d, h, g, c, n }) => 4n * n * d * c * (h + g) + 4n * n * n * h * c,
+    softmax: ({ h, n }) => h * n * (5n * n - 2n),
+    weights: ({ h, n, b }) => h * n * n * b,
+    cache: ({ g, c, n, b }) => 2n * n * g * c * b,
+  };
+  const NAMES = {
+    parameters: ["parameters", "numbers to learn"], flops: ["matrix products", "FLOPs of one forward pass"],
+    softmax: ["softmax", "operations of one forward pass"], weights: ["attention weights", "bytes, if they are stored"],
+    cache: ["KV cache", "bytes that a decoder would keep"],
+  };
+
+  const divisors = (number) => Array.from({ length: Math.min(number, MOST) }, (_, i) => i + 1).filter((i) => number % i === 0);
+  const nearest = (offered, wanted) => offered.reduce((best, each) => (Math.abs(each - wanted) < Math.abs(best - wanted) ? each : best));
+
+  customElements.define("mh-cost", class extends customElements.get("mh-figure") {
+    heading = "What does it cost?";
+
+    // All bills of all layers, as whole numbers: { parameters, flops, softmax, weights, cache }.
+    static count({ dModel, nHeads, nKvHeads, dHead, nTokens, nLayers, bytes, bias }) {
+      const [d, h, g, c, n, b, L] = [dModel, nHeads, nKvHeads, dHead, nTokens, bytes, nLayers].map(BigInt);
+      return Object.fromEntries(Object.entries(BILLS).map(([name, bill]) => [name, L * bill({ d, h, g, c, n, b, bias })]));
+    }
+
+    build() {
+      const set = (name) => (to) => { this.preset = ""; this[name] = to; this.changed(); };
+      const want = (more) => set("wanted")({ ...this.wanted, ...more });
+      this.take("BERT-base");
+      this.presets = this.choice("model", Object.fromEntries(Object.keys(PRESETS).map((name) => [name, name])), (name) => { this.take(name); this.changed(); });
+      this.source = this.make("p", { class: "source" });
+      this.headSlider = this.range("heads", { min: 0, max: 1, words: (i) => this.offered?.[i] ?? "" }, (i) => want({ heads: this.offered[i] }));
+      this.kvSlider = this.range("K/V heads", { min: 0, max: 1, words: (i) => this.kvOffered?.[i] ?? "" }, (i) => want({ queries: this.nHeads / this.kvOffered[i] }));
+      this.widthRule = this.choice("width of a head", { cut: "d_model / heads", fixed: "fixed" }, (to) => set("fixed")(to === "fixed"));
+      this.fields = Object.fromEntries(Object.entries(LIMITS).map(([name, [words, most]]) => [name, this.field(words, most, set(name))]));
+      const types = Object.entries(BYTES).map(([value, words]) => this.make("option", { value }, words));
+      this.type = this.make("select", { onchange: (event) => set("bytes")(+event.target.value) }, ...types);
+      this.biases = this.make("input", { type: "checkbox", onchange: (event) => set("bias")(event.target.checked) });
+      this.problem = this.make("p", { class: "problem", role: "alert" });
+      this.bills = this.make("div");
+      return [
+        this.make("p", { class: "lead" }, "Choose a model, then move its heads. The bars compare with a single head: right of the middle costs more, left of it less."),
+        this.make("div", { class: "controls one-column" }, this.presets, this.source),
+        this.make("div", { class: "controls" }, this.headSlider, this.kvSlider, this.widthRule, this.fields.dHead),
+        this.make("div", { class: "controls three-columns" }, this.fields.dModel, this.fields.nTokens, this.fields.nLayers,
+          this.make("label", { class: "field" }, this.make("span", { class: "name" }, "dtype"), this.type),
+          this.make("label", { class: "field" }, this.make("span", { class: "name" }, "biases"), this.biases)),
+        this.problem, this.bills,
+      ];
+    }
+
+    field(words, most, change) {
+      const input = this.make("input", { type: "number", min: 1, max: most, step: 1, inputmode: "numeric", oninput: () => change(input.value === "" ? NaN : +input.value) });
+      const control = this.make("label", { class: "field" }, this.make("span", { class: "name" }, words), input);
+      return Object.defineProperty(control, "value", { set(to) { if (document.activeElement !== input && !Number.isNaN(to)) input.value = to; } });
+    }
+
+    take(name) {
+      const [dModel, nHeads, nKvHeads, nLayers, nTokens, bytes, bias] = PRESETS[name];
+      const wanted = { heads: nHeads, queries: nHeads / nKvHeads };          // as far as d_model allows; queries a K/V head
+      Object.assign(this, { preset: name, wanted, dModel, nLayers, nTokens, bytes, bias, fixed: false });
+    }
+
+    // What is wrong with the numbers, in words; nothing if all is well.
+    wrong() {
+      for (const [name, [words, most]] of Object.entries(LIMITS)) {
+        const bad = (name !== "dHead" || this.fixed) && !(Number.isInteger(this[name]) && this[name] >= 1 && this[name] <= most);
+        this.fields[name].querySelector("input").setAttribute("aria-invalid", bad);
+        if (bad) return `${words} is counted: a whole number from 1 to ${this.grouped(most)}.`;
+      }
+      return "";
+    }
+
+    update() {
+      this.problem.textContent = this.wrong();
+      if (this.problem.textContent) {
+        this.bills.replaceChildren();
+        return "";
+      }
+      this.offered = divisors(this.dModel);        // only numbers of heads that divide the width
+      this.nHeads = nearest(this.offered, this.wanted.heads);
+      this.kvOffered = divisors(this.nHeads);
+      this.nKvHeads = nearest(this.kvOffered, this.nHeads / this.wanted.queries);
+      if (!this.fixed) this.dHead = this.dModel / this.nHeads;
+      this.showControls();
+      const now = this.constructor.count(this);
+      const single = this.constructor.count({ ...this, nHeads: 1, nKvHeads: 1, dHead: this.fixed ? this.dHead : this.dModel });
+      this.showBills(now, single);
+      const named = (test) => Object.keys(BILLS).filter((name) => test(now[name], single[name])).map((name) => NAMES[name][0]);
+      const sorted = { more: named((a, b) => a > b), "the same": named((a, b) => a === b), less: named((a, b) => a < b) };
+      const said = Object.entries(sorted).filter(([, names]) => names.length).map(([what, names]) => `${what} for ${this.list(names)}`);
+      const heads = this.nHeads === 1 ? "1 head" : `${this.nHeads} heads`, width = this.fixed ? this.dHead : this.dModel;
+      const costs = [`${this.short(now.parameters)} parameters`, `${this.short(now.flops)} FLOPs`,
+        `${this.inBytes(now.weights)} of attention weights`, `${this.inBytes(now.cache)} of KV cache`];
+      return `${heads} of width ${this.dHead} cost ${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`;
+    }
+
+    list(names) {
+      return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+    }
+
+    showControls() {
+      this.presets.value = this.preset;
+      this.source.textContent = this.preset ? `Sizes of ${PRESETS[this.preset].at(-1)}.` : "Sizes of your own.";
+      for (const [slider, offered, value] of [[this.headSlider, this.offered, this.nHeads], [this.kvSlider, this.kvOffered, this.nKvHeads]]) {
+        const input = slider.querySelector("input");
+        input.max = Math.max(1, offered.length - 1);
+        input.disabled = offered.length < 2;
+        slider.value = offered.indexOf(value);
+      }
+      this.widthRule.value = this.fixed ? "fixed" : "cut";
+      for (const name of Object.keys(LIMITS)) this.fields[name].value = this[name];
+      this.fields.dHead.querySelector("input").disabled = !this.fixed;
+      this.type.value = this.bytes;
+      this.biases.checked = this.bias;
+    }
+
+    showBills(now, single) {
+      const rows = Object.entries(NAMES).map(([name, [words, unit]]) => {
+        const bytes = unit.startsWith("bytes"), factor = Number(now[name]) / Number(single[name]);
+        // the bar: from the middle (as much as one head) outwards, a step for each doubling
+        const reach = Math.max(-1, Math.min(1, Math.log2(factor) / 7));
+        const bar = this.make("span", { class: "factor", style: `--from: ${Math.min(0, reach)}; --to: ${Math.max(0, reach)}` }, this.times(factor));
+        return [this.make("span", {}, words, this.make("small", {}, unit)),
+          this.make("span", {}, this.make("strong", {}, bytes ? this.inBytes(now[name]) : this.short(now[name])), this.make("small", { class: "exact" }, this.grouped(now[name]))), bar];
+      });
+      const layers = this.nLayers === 1 ? "One layer" : `All ${this.nLayers} layers`;
+      this.bills.replaceChildren(this.table(`${layers}, attention only, one sequence of ${this.grouped(this.nTokens)} tokens`, ["bill", "costs", "beside one head"], rows));
+    }
+
+    grouped(number) {
+      return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+    }
+    times(factor) {
+      return factor === 1 ? "the same" : `× ${Number(factor.toPrecision(3))}`;
+    }
+    short(number) {                  // 28.4 million
+      const [power, word] = [[15, "quadrillion"], [12, "trillion"], [9, "billion"], [6, "million"], [3, "thousand"], [0, ""]].find(([power]) => number >= 10n ** BigInt(power));
+      return `${Number((Number(number) / 10 ** power).toPrecision(3))} ${word}`.trim();
+    }
+    inBytes(number) {
+      const [power, word] = [[4, "TiB"], [3, "GiB"], [2, "MiB"], [1, "KiB"], [0, "bytes"]].find(([power]) => number >= 1024n ** BigInt(power));
+      return `${Number((Number(number) / 1024 ** power).toPrecision(3))} ${word}`;
+    }
+  });
+}

@@ -1,0 +1,125 @@
+/* Chapter 1: 64 random keys, one random query. Make them wider, scale the scores, and watch softmax saturate. */
+"use strict";
+
+{
+  const KEYS = 64, WIDEST = 1024;
+
+  // Random numbers from a seed, mulberry32; then two of them make one normal number, by Box and Muller.
+  function* normals(seed) {
+    const uniform = () => {
+      seed = (seed + 0x6d2b79f5) | 0;
+      let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    };
+    for (;;) yield Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  }
+
+  customElements.define("mh-softmax", class extends customElements.get("mh-figure") {
+    heading = "Watch softmax saturate";
+    log2Width = 6;                   // d_head = 64
+    log2Factor = -3;                 // factor 1/8 = 1/√64
+    follows = true;                  // the factor is 1/√d_head
+    seed = 1;
+
+    build() {
+      const bothAs = (power) => (power < 0 ? `1/${this.round(2 ** -power)}` : this.round(2 ** power));
+      this.width = this.range("d_head", { min: 0, max: Math.log2(WIDEST), words: (power) => 2 ** power },
+        (to) => { this.log2Width = to; this.changed(); });
+      this.factor = this.range("scores times", { min: -5, max: 1, step: 0.5, words: bothAs },
+        (to) => { this.log2Factor = to; this.follows = false; this.changed(); });
+      this.rule = this.choice("the factor", { true: "is 1/√d_head", false: "is set by hand" },
+        (to) => { this.follows = to === "true"; this.changed(); });
+      const again = this.button("Draw other numbers", () => { this.seed += 1; this.draw64(); this.changed(); });
+      const once = this.button("Factor 1: as they are", () => { this.follows = false; this.log2Factor = 0; this.changed(); });
+      this.draw64();
+      this.numbers = this.make("div");
+      return [
+        this.make("p", { class: "lead" }, "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then do the same without the division."),
+        this.make("div", { class: "controls" }, this.width, this.factor, this.rule, this.make("div", { class: "buttons" }, once, again)),
+        this.scoreAxis(), this.weightBars(), this.numbers,
+      ];
+    }
+
+    // Wider heads keep the numbers of the narrow ones and add more, so that nothing jumps.
+    draw64() {
+      const random = normals(this.seed), vector = () => Array.from({ length: WIDEST }, () => random.next().value);
+      this.query = vector();
+      this.keys = Array.from({ length: KEYS }, vector);
+    }
+
+    attend(width, factor) {
+      const scores = this.keys.map((key) => {
+        let product = 0;
+        for (let i = 0; i < width; i++) product += this.query[i] * key[i];
+        return factor * product;
+      });
+      const largest = Math.max(...scores);                   // minus the largest: no overflow
+      const powers = scores.map((score) => Math.exp(score - largest));
+      const total = powers.reduce((sum, power) => sum + power);
+      const weights = powers.map((power) => power / total);
+      const entropy = weights.reduce((sum, weight) => sum - (weight && weight * Math.log2(weight)), 0);
+      const response = weights.reduce((sum, weight) => sum + weight * (1 - weight), 0);
+      return { scores, weights, entropy, response };
+    }
+
+    update() {
+      if (this.follows) this.log2Factor = -this.log2Width / 2;
+      this.width.value = this.log2Width;
+      this.factor.value = this.log2Factor;
+      this.rule.value = this.follows;
+      const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor), { scores, weights, entropy, response } = found;
+      this.showScores(scores);
+      this.showWeights(weights);
+      const largest = Math.max(...weights), reach = Math.max(...scores) - Math.min(...scores);
+      this.numbers.replaceChildren(this.table("Of this one query", ["what", "now", "at most"], [
+        ["range of the scores", this.digits(reach, 2), ""],
+        ["largest weight", this.digits(largest, 3), "1"],
+        ["entropy of the weights", `${this.digits(entropy, 3)} bits`, "6 bits"],
+        ["response to the scores", this.digits(response, 3), this.digits(1 - 1 / KEYS, 3)],
+      ]));
+      const verdict = largest > 0.5 ? "One key takes more than half, by chance, and nudging the scores changes little."
+        : entropy > 5 ? "The attention is spread over most keys, and the weights still answer to their scores."
+          : "Some keys are well ahead of the others.";
+      return `With d_head ${2 ** this.log2Width} and the factor ${this.factor.querySelector(".value").textContent}, the largest weight is ${this.digits(largest, 2)}. ${verdict}`;
+    }
+
+    round(number) {
+      return Number.isInteger(number) ? String(number) : this.digits(number, 2);
+    }
+
+    /* Above: the scores on one axis; below: a bar for each weight ------------------------------------------------ */
+
+    scoreAxis() {
+      this.ticks = this.keys.map(() => this.make("i"));
+      const numbers = [-100, -50, 0, 50, 100].map((score) =>
+        this.make("span", { style: `left: ${this.at(score)}%` }, this.digits(score, 0)));
+      return this.make("div", { class: "scores", role: "img", "aria-label": "The 64 scores on an axis from minus 100 to 100." },
+        this.make("b", {}, "scores, after the factor"), this.make("div", { class: "ticks" }, ...this.ticks), ...numbers);
+    }
+
+    at(score) {                      // in hundredths of the axis; what lies beyond stands at its end
+      return 50 + 0.46 * Math.max(-105, Math.min(105, score));
+    }
+
+    showScores(scores) {
+      this.ticks.forEach((tick, i) => { tick.style.left = `${this.at(scores[i])}%`; });
+    }
+
+    weightBars() {
+      this.bars = this.keys.map(() => this.make("i"));
+      this.best = this.make("strong");
+      const levels = [0, 0.5, 1].map((level) => this.make("span", { style: `bottom: ${100 * level}%` }, String(level)));
+      return this.make("div", { class: "weights", role: "img", "aria-label": "A bar for the weight of each of the 64 keys, between 0 and 1." },
+        this.make("b", {}, "weights, one bar a key"), this.make("div", { class: "bars" }, ...levels, ...this.bars, this.best));
+    }
+
+    showWeights(weights) {
+      const best = weights.indexOf(Math.max(...weights));
+      this.bars.forEach((bar, i) => { bar.style.height = `${100 * weights[i]}%`; });
+      this.best.textContent = this.digits(weights[best], 2);
+      this.best.style.left = `${Math.max(3, Math.min(97, (100 * (best + 0.5)) / KEYS))}%`;
+      this.best.style.bottom = `${100 * weights[best]}%`;
+    }
+  });
+}

@@ -1,0 +1,57 @@
+"""Brings figures to life that the reader can turn: each is a custom element in a cell, such as ``<mh-cost>``.
+
+Its script lies in ``figures/`` under the element's name and is loaded only by pages that hold the element.
+What it shows of stored results is put into the page here: nothing has to be fetched, not even from the disk.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from sphinx.util.fileutil import copy_asset
+
+FIGURES = Path(__file__).with_name("figures")
+ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
+
+
+def stored(srcdir, name):
+    """Return what a figure shows of a sweep: for each setting the runs of all seeds, theory and attention."""
+    sweep = json.loads((Path(srcdir) / "chapters" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    wanted = ("parameters", "per_seed", "theory", "attention")
+    return {
+        "seeds": sweep["seeds"],
+        "settings": {
+            setting: {key: found[key] for key in wanted} for setting, found in sweep["settings"].items()
+        },
+    }
+
+
+def bring_to_life(app, pagename, templatename, context, doctree):
+    body = context.get("body", "")
+    names = sorted({name for name, _, _ in ELEMENT.findall(body)})
+    if not names:
+        return
+
+    def alive(match):
+        name, attribute, sweep = match.groups()
+        data = json.dumps(stored(app.srcdir, sweep), separators=(",", ":")) if sweep else ""
+        return f'<mh-{name} class="live"{attribute}>' + (
+            f'<script type="application/json">{data}</script>' if data else ""
+        )
+
+    context["body"] = ELEMENT.sub(alive, body)
+    app.add_css_file("figures/figures.css")
+    app.add_js_file("figures/figure.js")
+    for name in names:
+        app.add_js_file(f"figures/{name}.js")
+
+
+def copy_scripts(app, exception):
+    if app.builder.format == "html" and exception is None:
+        copy_asset(FIGURES, Path(app.outdir) / "_static" / "figures")
+
+
+def setup(app):
+    app.connect("html-page-context", bring_to_life)
+    app.connect("build-finished", copy_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

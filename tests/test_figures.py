@@ -1,0 +1,696 @@
+# ruff: noqa: F401, F811  (fixtures are imported by name and used by name)
+"""The figures that can be turned, in a real browser: their numbers are the library's, everyone can turn them.
+
+Only the chapters that hold one are built here; what holds for every page is tested in ``test_site``.
+"""
+
+import gzip
+import itertools
+import math
+import random
+import re
+import shutil
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+import yaml
+from test_site import (
+    AXE,
+    LOOKS,
+    MAX_BYTES,
+    MAX_REQUESTS,
+    ROOT,
+    WCAG,
+    browser,
+    build,
+    open_page,
+    served,
+)
+
+from manyheads import cost, experiments, reference, tasks
+from manyheads.attention import attention_weights
+
+QUERY, SOFTMAX = ("self-attention", "mh-query"), ("self-attention", "mh-softmax")
+SPLIT, COST = ("splitting-into-heads", "mh-split"), ("what-heads-cost", "mh-cost")
+STAIRCASE = ("what-one-head-cannot-do", "mh-heads[data-sweep=staircase]")
+LOOKUP = ("what-one-head-cannot-do", "mh-heads[data-sweep=lookup]")
+FIGURES = (QUERY, SOFTMAX, SPLIT, STAIRCASE, LOOKUP, COST)
+CHAPTERS = sorted({chapter for chapter, _ in FIGURES})
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The pages that hold figures, built with the site's settings."""
+    folder = tmp_path_factory.mktemp("figures")
+    (folder / "chapters").mkdir()
+    for name in ("_config.yml", "references.bib"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("_ext", "_static", "chapters/results"):
+        (folder / name).symlink_to(ROOT / name)
+    for name in CHAPTERS:
+        shutil.copy(ROOT / "chapters" / f"{name}.ipynb", folder / "chapters")
+    files = [f"chapters/{name}" for name in CHAPTERS]
+    toc = {"format": "jb-book", "root": files[0], "chapters": [{"file": file} for file in files[1:]]}
+    (folder / "_toc.yml").write_text(yaml.safe_dump(toc))
+    build(folder, folder)  # links to chapters that are left out are warnings, which fail a whole book only
+    html = folder / "_build" / "html"
+    assert all((html / f"{file}.html").exists() for file in files)
+    return html
+
+
+@pytest.fixture
+def turn(open_page, served):
+    """Open the page of a figure; returns the page and the figure."""
+
+    def turn(figure, theme="light", width=1280):
+        chapter, element = figure
+        page = open_page(f"{served}chapters/{chapter}.html", theme, width)
+        return page, page.locator(element)
+
+    return turn
+
+
+def slide(figure, name, value):
+    """Move a slider as a reader does: the browser tells the figure."""
+    slider = figure.get_by_role("slider", name=name, exact=True)
+    slider.evaluate("(it, to) => { it.value = to; it.dispatchEvent(new Event('input')); }", str(value))
+
+
+def choose(figure, name):
+    figure.get_by_role("radio", name=name, exact=True).check()
+
+
+def number(text):
+    return float(re.search(r"-?\d*\.?\d+", text.replace("\u2212", "-").replace(",", ""))[0])
+
+
+def numbers(text):
+    return [float(n) for n in re.findall(r"-?\d*\.?\d+", text.replace("\u2212", "-"))]
+
+
+def rows(table):
+    """The text of a table's body, a list a row."""
+    return table.evaluate(
+        "(table) => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+
+
+def run_cells(chapter, *ids):
+    """Run cells of a chapter and return the names they leave behind: the figure shows the same example."""
+    space = {"np": np, "math": math, "reference": reference, "print": lambda *_, **__: None}
+    exec("from fractions import Fraction", space)
+    notebook = nbformat.read(ROOT / "chapters" / f"{chapter}.ipynb", 4)
+    sources = {cell.id: cell.source for cell in notebook.cells}
+    for name in ids:
+        exec(sources[name], space)
+    return space
+
+
+# ---------------------------------------------------------------------- chapter 1: a query among keys
+
+
+def test_a_moved_query_attends_as_the_reference_does(turn):
+    chapter = run_cells("self-attention", "pencil-vectors")
+    key, value = chapter["key"], chapter["value"]
+    page, figure = turn(QUERY)
+    for query in itertools.product((-2, -0.75, 0, 0.4, 1, 1.95), repeat=2):
+        slide(figure, "asks about feeling", query[0])
+        slide(figure, "asks about sitting", query[1])
+        scaled = np.array([query]) * math.sqrt(2)  # the pencil doesn't divide by √d_head
+        mix, weights = reference.attention(scaled, key, value)
+        exact = figure.evaluate("(it) => it.attend(it.query)")
+        assert np.allclose(exact["scores"], key @ query, rtol=0, atol=1e-12)
+        assert np.allclose(exact["weights"], weights[0], rtol=0, atol=1e-12)
+        assert np.allclose(exact["mix"], mix[0], rtol=0, atol=1e-12)
+        *words, last = rows(figure.locator("table"))
+        for row, score, weight, what in zip(words, key @ query, weights[0], value, strict=True):
+            assert number(row[1]) == pytest.approx(score, abs=0.0051)
+            assert number(row[3]) == pytest.approx(weight, abs=0.00051)
+            assert numbers(row[4]) == what.tolist()
+        assert numbers(last[4]) == pytest.approx(mix[0], abs=0.0051)
+    assert not page.faults
+
+
+def test_each_word_can_ask(turn):
+    chapter = run_cells("self-attention", "pencil-vectors", "projections", "self-attention-by-hand")
+    _, figure = turn(QUERY)
+    for word, mix in zip(chapter["words"], chapter["mix"], strict=True):
+        figure.get_by_role("button", name=f"as {word}").click()
+        assert numbers(rows(figure.locator("table"))[-1][4]) == pytest.approx(mix, abs=0.0051)
+
+
+def place(figure, query):
+    """Where a query is drawn on the screen."""
+    box = figure.locator("svg").first.bounding_box()
+    unit = 70 * box["width"] / 320
+    return box["x"] + box["width"] / 2 + unit * query[0], box["y"] + box["height"] / 2 - unit * query[1]
+
+
+def test_the_query_is_dragged_by_mouse(turn):
+    page, figure = turn(QUERY)
+    figure.scroll_into_view_if_needed()
+    page.mouse.move(*place(figure, (1, 0)))
+    page.mouse.down()
+    page.mouse.move(*place(figure, (0.5, 1)), steps=4)
+    page.mouse.move(*place(figure, (-1, 1.5)), steps=4)
+    page.mouse.up()
+    assert figure.evaluate("(it) => it.query") == pytest.approx([-1, 1.5], abs=0.051)
+    page.mouse.move(*place(figure, (1, 1)))  # let go: it stays
+    assert figure.evaluate("(it) => it.query") == pytest.approx([-1, 1.5], abs=0.051)
+    page.mouse.click(*place(figure, (2, -2)))
+    assert figure.evaluate("(it) => it.query") == pytest.approx([2, -2], abs=0.051)
+
+
+def test_the_query_is_dragged_by_finger_and_the_page_still_scrolls(browser, served):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{served}chapters/self-attention.html")
+    figure = page.locator("mh-query")
+    figure.locator("svg").first.scroll_into_view_if_needed()
+    finger = context.new_cdp_session(page)
+
+    def swipe(start, end):
+        steps = [[a + (b - a) * i / 6 for a, b in zip(start, end, strict=True)] for i in range(7)]
+        for kind, (x, y) in [
+            ("touchStart", steps[0]),
+            *(("touchMove", at) for at in steps[1:]),
+        ]:
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    before = page.evaluate("scrollY")
+    swipe(place(figure, (1, 0)), place(figure, (-0.5, 1.5)))
+    assert figure.evaluate("(it) => it.query") == pytest.approx([-0.5, 1.5], abs=0.11)
+    assert page.evaluate("scrollY") == before
+    page.touchscreen.tap(*place(figure, (1.5, -1)))
+    page.wait_for_function("document.querySelector('mh-query').query[0] > 1")
+    assert figure.evaluate("(it) => it.query") == pytest.approx([1.5, -1], abs=0.051)
+    swipe(place(figure, (-1.5, -1.5)), place(figure, (-1.5, 1)))  # not on the arrow: the page moves
+    page.wait_for_function(f"scrollY > {before}")
+    assert figure.evaluate("(it) => it.query") == pytest.approx([1.5, -1], abs=0.051)
+    context.close()
+
+
+# ---------------------------------------------------------------------- chapter 1: softmax saturates
+
+
+def normals(seed):
+    """Mulberry32, then Box and Muller: the same random numbers once more."""
+
+    def uniform():
+        nonlocal seed
+        seed = (seed + 0x6D2B79F5) % 2**32
+        mixed = (seed ^ seed >> 15) * (1 | seed) % 2**32
+        mixed ^= (mixed + (mixed ^ mixed >> 7) * (61 | mixed)) % 2**32
+        return (mixed ^ mixed >> 14) / 2**32
+
+    while True:
+        yield math.sqrt(-2 * math.log(1 - uniform())) * math.cos(2 * math.pi * uniform())
+
+
+def test_the_weights_of_random_keys_are_those_of_the_library(turn):
+    page, figure = turn(SOFTMAX)
+    now = """(it) => ({
+        weights: it.attend(2 ** it.log2Width, 2 ** it.log2Factor).weights,
+        bars: [...it.querySelectorAll('.bars i')].map((bar) => parseFloat(bar.style.height) / 100),
+        said: [...it.querySelectorAll('tbody tr')].map((row) => row.cells[1].textContent),
+    })"""
+    for seed, powers in ((1, range(11)), (2, (0, 5, 10))):
+        drawn = torch.tensor(list(itertools.islice(normals(seed), 65 * 1024)), dtype=torch.float64)
+        assert max(abs(drawn.mean()), abs(drawn.std() - 1)) < 0.02
+        query, keys = drawn[:1024], drawn[1024:].reshape(64, 1024)
+        for power, log2_factor in itertools.product(powers, (None, -5, -2.5, 0, 1)):
+            d_head, scale = 2**power, None if log2_factor is None else 2**log2_factor
+            weights = attention_weights(query[None, :d_head], keys[:, :d_head], scale=scale)[0]
+            entropy = torch.special.entr(weights).sum().item() / math.log(2)
+            response = (weights * (1 - weights)).sum().item()
+            slide(figure, "d_head", power)
+            if scale is None:
+                choose(figure, "is 1/√d_head")
+            else:
+                slide(figure, "scores times", log2_factor)
+            found = figure.evaluate(now)
+            assert np.allclose(found["weights"], weights, rtol=0, atol=1e-9)
+            assert np.allclose(found["bars"], weights, rtol=0, atol=1e-5)
+            wanted = [weights.max().item(), entropy, response]
+            assert [number(text) for text in found["said"][1:]] == pytest.approx(wanted, abs=0.00051)
+        figure.get_by_role("button", name="Draw other numbers").click()
+    assert not page.faults
+
+
+def test_the_factor_follows_the_width_until_it_is_set(turn):
+    _, figure = turn(SOFTMAX)
+    factor = figure.get_by_role("slider", name="scores times")
+    slide(figure, "d_head", 10)
+    assert factor.get_attribute("aria-valuetext") == "1/32"
+    spread = number(rows(figure.locator("table"))[2][1])
+    figure.get_by_role("button", name="Factor 1: as they are").click()
+    assert factor.get_attribute("aria-valuetext") == "1"
+    assert number(rows(figure.locator("table"))[2][1]) < 1 < 5 < spread
+    slide(figure, "d_head", 2)
+    assert factor.get_attribute("aria-valuetext") == "1"
+
+
+# ---------------------------------------------------------------------- chapter 2: walk a token through
+
+
+@pytest.fixture(scope="session")
+def pencil():
+    return run_cells("splitting-into-heads", "pencil-project", "pencil-attend", "pencil-output")
+
+
+def in_table(table):
+    return {row[0]: [number(cell) for cell in row[1:] if re.search(r"\d", cell)] for row in rows(table)}
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_the_walk_is_that_of_the_pencil(turn, pencil, token):
+    page, figure = turn(SPLIT)
+    choose(figure, str(token))
+    matrices = {"queries": pencil["w_q"], "keys": pencil["w_k"], "values": pencil["w_v"]}
+    for (many, matrix), one in zip(matrices.items(), ("query", "key", "value"), strict=True):
+        choose(figure, many)
+        shown = in_table(figure.locator("table"))
+        assert shown[one] == (pencil["x"] @ matrix)[token].tolist()
+        for c, row in enumerate(matrix):
+            assert shown[f"coordinate {c}"] == [pencil["x"][token, c], *row]
+
+    figure.get_by_role("button", name="Next →").click()  # cut
+    shown = in_table(figure.locator("table"))
+    assert shown[f"query of token {token}"] == pencil["q"][token].tolist()
+    for t in (0, 1):
+        assert shown[f"key of token {t}"] == pencil["k"][t].tolist()
+        assert shown[f"value of token {t}"] == pencil["v"][t].tolist()
+
+    figure.get_by_role("button", name="Next →").click()  # look
+    for i, table in enumerate(figure.locator("table").all()):
+        mine = slice(2 * i, 2 * i + 2)
+        three = pencil["three"] * pencil["q"][[token], mine]
+        mix, weights = reference.attention(three, pencil["k"][:, mine], pencil["v"][:, mine])
+        *keys, last = rows(table)
+        assert [number(row[3]) for row in keys] == pytest.approx(weights[0], abs=0.0051)
+        assert numbers(last[4]) == pytest.approx(mix[0])
+
+    figure.get_by_role("button", name="Next →").click()  # merge
+    mixes = np.concatenate([mix[token] for mix in pencil["mixes"]])
+    assert in_table(figure.locator("table"))["mix"] == pytest.approx(mixes)
+
+    figure.get_by_role("button", name="Next →").click()  # output
+    cells = rows(figure.locator("table"))
+    assert [[number(cell) for cell in row[1:]] for row in cells[:4]] == pytest.approx(
+        np.column_stack([mixes, pencil["w_o"]])
+    )
+    for row, brought in zip(cells[4:], [*pencil["brought_home"], pencil["concatenated"]], strict=True):
+        assert [number(cell) for cell in row[2:]] == pytest.approx(brought[token])
+    assert figure.get_by_role("button", name="Next →").is_disabled()
+    assert not page.faults
+
+
+def lit(figure):
+    """True where a cell with a number is lit, row by row; cells that hold only = are left out."""
+    return figure.locator("tbody tr").evaluate_all(
+        "(all) => all.map((row) => [...row.querySelectorAll('td[class]')].map((td) => td.matches('.lit')))"
+    )
+
+
+def test_what_is_lit_is_what_is_touched(turn):
+    _, figure = turn(SPLIT)
+    yes, no = True, False
+    choose(figure, "head 1")
+    assert lit(figure) == [[yes, no, no, yes, yes]] * 4 + [
+        [no, no, yes, yes]
+    ]  # columns of W_Q, all of the token
+    choose(figure, "coordinate 2")
+    rows_of_w_q = [[no] * 5, [no] * 5, [yes] * 5, [no] * 5]
+    assert lit(figure) == [*rows_of_w_q, [no, yes, no, yes]]  # row 2 of W_Q is 0 1 0 1
+    choose(figure, "5 Output")
+    assert [row[1:] for row in lit(figure)[:4]] == [[no, no, yes, no]] * 4  # a column of W_O
+    choose(figure, "head 1")
+    assert lit(figure)[:4] == [[no] * 5] * 2 + [[yes] * 5] * 2  # rows of W_O
+    assert lit(figure)[4:] == [[no] * 4, [yes] * 4, [no] * 4]
+
+
+# ---------------------------------------------------------------------- chapter 3: choose the heads
+
+TASKS = {
+    STAIRCASE: ("staircase", tasks.Staircase(), "left_over"),
+    LOOKUP: ("lookup", tasks.Lookup(), "accuracy"),
+}
+RUNS = {
+    "": "as in the figure",
+    "4x training": "4 × the training",
+    "scores see content": "scores see contents",
+    "MLP": "with an MLP behind",
+    "MLP, 4x training": "with an MLP, 4 × the training",
+}
+
+
+@pytest.mark.parametrize("figure", TASKS)
+def test_every_stored_run_can_be_seen(turn, figure):
+    name, task, score = TASKS[figure]
+    page, figure = turn(figure)
+    settings = experiments.load(name)["settings"]
+    for setting, stored in settings.items():
+        heads, _, variant = setting.removeprefix("h=").partition(", ")
+        choose(figure, heads)
+        if variant:
+            choose(figure, RUNS[variant])
+        seeds = stored["per_seed"][score]
+        said = figure.locator(".sentence").inner_text()
+        assert re.match(rf"{heads} heads? of width {task.d_model // int(heads)}\b", said)
+        assert said.split(": ")[1].startswith("the 6 seeds")
+        results = numbers(said.split(": ")[1].split("The theorem")[0].replace("the 6 seeds", ""))
+        assert results == pytest.approx([np.mean(seeds), min(seeds), max(seeds)], abs=0.00051)
+        attention = np.array(stored["attention"])
+        if name == "staircase":
+            back = np.arange(12)[:, None] - np.arange(1, 5)  # (query, steps back)
+            attention = np.take_along_axis(attention, np.tile(back % 12, (len(attention), 1, 1)), 2).mean(1)
+            if "content" not in variant:
+                assert number(said.split("no less than")[1]) == pytest.approx(
+                    task.theory(int(heads)), abs=0.0051
+                )
+        shown = [[number(cell) for cell in row[1:5]] for row in rows(figure.locator("table").last)]
+        assert np.allclose(shown, attention, rtol=0, atol=0.00501)
+    listed = rows(figure.locator("table").first)
+    assert len(listed) == len(settings)
+    for row, stored in zip(listed, settings.values(), strict=True):
+        seeds = stored["per_seed"][score]
+        assert numbers(row[-1]) == pytest.approx(seeds, abs=0.00051)
+        assert numbers(row[-2].replace("±", " ")) == pytest.approx(
+            [np.mean(seeds), np.std(seeds, ddof=1)], abs=0.00051
+        )
+    assert not page.faults
+
+
+def test_each_seed_is_drawn_at_its_height(turn):
+    for figure, (name, _, score) in TASKS.items():
+        _, element = turn(figure)
+        settings = experiments.load(name)["settings"]
+        seeds = [s for name, stored in settings.items() if "," not in name for s in stored["per_seed"][score]]
+        heights = element.locator(".seed").evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
+        slope, start = np.polyfit(seeds, heights, 1)
+        assert slope < -100
+        assert np.allclose(heights, start + slope * np.array(seeds), rtol=0, atol=0.01)
+
+
+def test_the_maps_are_those_that_were_stored(turn):
+    _, figure = turn(STAIRCASE)
+    for heads in (2, 24):
+        choose(figure, str(heads))
+        stored = np.array(experiments.load("staircase")["settings"][f"h={heads}"]["attention"])
+        drawn = np.zeros_like(stored)
+        maps = figure.locator("figure svg").evaluate_all(
+            "(all) => all.map((svg) => [...svg.querySelectorAll('.look')]"
+            ".map((path) => [path.getAttribute('d'), +path.getAttribute('fill-opacity')]))"
+        )
+        for head, paths in enumerate(maps):
+            for d, opacity in paths:
+                for column, row in re.findall(r"M(\d+) (\d+)", d):
+                    drawn[head, int(row), int(column)] = opacity
+        assert np.abs(drawn - stored).max() <= 1 / 24 + 1e-9  # the nearest of 12 shades
+
+
+def test_a_click_into_the_chart_chooses(turn):
+    page, figure = turn(LOOKUP)
+    chart = figure.locator("svg.chart")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.click(box["x"] + 0.95 * box["width"], box["y"] + 0.5 * box["height"])
+    assert figure.get_by_role("radio", name="32", exact=True).is_checked()
+    assert figure.locator(".sentence").inner_text().startswith("32 heads of width 1")
+
+
+# ---------------------------------------------------------------------- chapter 4: what heads cost
+
+
+def bills(d_model, n_heads, n_kv_heads, d_head, n_tokens, n_layers, width, bias):
+    shape = (d_model, n_heads, n_kv_heads, d_head)
+    each = {
+        "parameters": cost.parameters(*shape, bias=bias),
+        "flops": cost.matmul_flops(*shape, n_query=n_tokens),
+        "softmax": cost.softmax_operations(n_heads, n_query=n_tokens),
+        "weights": cost.weights_bytes(n_heads, n_query=n_tokens, bytes_per_number=width),
+    }
+    cache = cost.kv_cache_bytes(*shape, n_tokens=n_tokens, n_layers=n_layers, bytes_per_number=width)
+    return {name: n_layers * bill for name, bill in each.items()} | {"cache": cache}
+
+
+def test_the_calculator_counts_as_the_library_does(turn):
+    _, figure = turn(COST)
+    draw = random.Random(0)
+    cases = []
+    names = ("dModel", "nHeads", "nKvHeads", "dHead", "nTokens", "nLayers", "bytes", "bias")
+    for _ in range(300):
+        n_kv_heads = draw.choice([1, 2, 3, 8, 13])
+        shape = (
+            draw.randint(1, 16384),
+            n_kv_heads * draw.choice([1, 2, 5, 16]),
+            n_kv_heads,
+            draw.randint(1, 1024),
+        )
+        others = (draw.randint(1, 2**20), draw.randint(1, 130), draw.choice([1, 2, 4]), draw.random() < 0.5)
+        cases.append(dict(zip(names, (*shape, *others), strict=True)))
+    counted = figure.evaluate(
+        """(it, cases) => cases.map((sizes) => Object.fromEntries(
+            Object.entries(it.constructor.count(sizes)).map(([name, bill]) => [name, String(bill)])))""",
+        cases,
+    )
+    for case, found in zip(cases, counted, strict=True):
+        assert {name: int(bill) for name, bill in found.items()} == bills(*case.values())
+
+
+def shown_bills(figure):
+    exact = [int(text.replace(",", "")) for text in figure.locator("td .exact").all_text_contents()]
+    return dict(zip(("parameters", "flops", "softmax", "weights", "cache"), exact, strict=True))
+
+
+PRESETS = {
+    "BERT-base": (768, 12, 12, 64, 512, 12, 4, True),
+    "GPT-2": (768, 12, 12, 64, 1024, 12, 4, True),
+    "ViT-B/16": (768, 12, 12, 64, 197, 12, 4, True),
+    "TinyBERT-4": (312, 12, 12, 26, 512, 4, 4, True),
+    "Llama 3 8B": (4096, 32, 8, 128, 8192, 32, 2, False),
+}
+
+
+def test_models_are_counted_and_heads_can_be_moved(turn):
+    page, figure = turn(COST)
+    for name, sizes in PRESETS.items():
+        choose(figure, name)
+        assert shown_bills(figure) == bills(*sizes)
+        single = bills(sizes[0], 1, 1, sizes[0], *sizes[4:])
+        for bill, text in zip(single, figure.locator(".factor").all_text_contents(), strict=True):
+            factor = bills(*sizes)[bill] / single[bill]
+            assert (text == "the same") == (factor == 1)
+            assert factor == 1 or number(text) == pytest.approx(factor, rel=0.005)
+    d_model, _, _, _, *rest = PRESETS["Llama 3 8B"]
+    slide(figure, "heads", 4)  # the fifth divisor of 4096: 16, and still four queries to a K/V head
+    assert shown_bills(figure) == bills(d_model, 16, 4, 256, *rest)
+    slide(figure, "K/V heads", 0)
+    assert shown_bills(figure) == bills(d_model, 16, 1, 256, *rest)
+    assert not figure.get_by_role("radio", name="Llama 3 8B").is_checked()
+    choose(figure, "fixed")
+    figure.get_by_label("d_head", exact=True).fill("100")
+    figure.get_by_label("dtype").select_option("float32")
+    figure.get_by_label("biases").check()
+    assert shown_bills(figure) == bills(d_model, 16, 1, 100, *rest[:2], 4, True)
+    assert figure.locator(".factor").all_text_contents()[2:4] == ["× 16", "× 16"]
+    assert not page.faults
+
+
+def test_numbers_that_cannot_be_are_named(turn):
+    _, figure = turn(COST)
+    tokens = figure.get_by_label("tokens")
+    for wrong in ("", "0", "-3", "2.5", "99999999"):
+        tokens.fill(wrong)
+        assert (
+            figure.get_by_role("alert").inner_text()
+            == "tokens is counted: a whole number from 1 to 1,048,576."
+        )
+        assert tokens.get_attribute("aria-invalid") == "true"
+        assert figure.locator("table").count() == 0
+    tokens.fill("7")
+    assert figure.locator(".problem").text_content() == ""
+    assert shown_bills(figure) == bills(768, 12, 12, 64, 7, 12, 4, True)
+    width = figure.get_by_label("d_model", exact=True)
+    width.fill("7")  # on the way to 720: only 1 and 7 divide it
+    assert shown_bills(figure) == bills(7, 7, 7, 1, 7, 12, 4, True)
+    width.fill("720")
+    assert shown_bills(figure) == bills(720, 12, 12, 60, 7, 12, 4, True)
+
+
+# ---------------------------------------------------------------------- everyone can turn them
+
+
+def states(page, chapter):
+    """Go through what a figure can look like; its first look is the first state."""
+    yield "as it opens"
+    if chapter == "self-attention":
+        slide(page.locator("mh-query"), "asks about feeling", -2)
+        slide(page.locator("mh-softmax"), "d_head", 10)
+        page.get_by_role("button", name="Factor 1: as they are").click()
+        yield "saturated"
+    elif chapter == "splitting-into-heads":
+        choose(page.locator("mh-split"), "head 1")
+        for step in ("2 Cut", "3 Look", "5 Output"):
+            choose(page.locator("mh-split"), step)
+            yield step
+    elif chapter == "what-one-head-cannot-do":
+        for figure in page.locator("mh-heads").all():
+            choose(figure, "1")
+            figure.get_by_role("radio").last.check()
+        yield "one head, another run"
+    else:
+        choose(page.locator("mh-cost"), "Llama 3 8B")
+        yield "another model"
+        page.get_by_label("layers").fill("0")
+        yield "wrong"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_are_open_to_everyone(open_page, served, chapter):
+    page = open_page(f"{served}chapters/{chapter}.html")
+    page.evaluate(AXE)
+    page.evaluate("document.querySelectorAll('.live details').forEach((fold) => (fold.open = true))")
+    # the figures alone: the page around them has its own test
+    page.evaluate("document.querySelector('article').replaceChildren(...document.querySelectorAll('.live'))")
+    for state in states(page, chapter):
+        for theme, width in LOOKS:
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": width, "height": 844})
+            found = page.evaluate(
+                "(tags) => axe.run('.live', {runOnly: tags, resultTypes: ['violations']})", WCAG
+            )["violations"]
+            # a corner of a table may be empty
+            found = [
+                (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["id"] != "empty-table-header"
+            ]
+            assert not found, (state, theme, width)
+        page.set_viewport_size({"width": 360, "height": 844})
+        wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider == 0, f"{state}: the page is {wider} pixels wider than the screen"
+        for box in page.locator(".live, .stage").all():
+            assert box.evaluate("(it) => it.scrollWidth <= it.clientWidth"), f"{state}: wider than its frame"
+    assert not page.faults
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure[1])
+def test_the_keyboard_is_enough(turn, figure):
+    """Tab reaches each control, shows where it is, and arrows move it; what changes is announced in words."""
+    page, element = turn(figure)
+    controls = element.locator("input:not([type=radio]), input:checked, select, button, summary")
+    wanted = controls.evaluate_all(
+        "(all) => all.filter((one) => !one.disabled && one.checkVisibility()).length"
+    )
+    element.evaluate(
+        "(it) => { const before = document.createElement('button'); it.before(before); before.focus(); }"
+    )
+    where = """(it) => {
+        const here = document.activeElement, shown = here.type === 'radio' ? here.nextElementSibling : here;
+        return [it.contains(here), getComputedStyle(shown).outlineStyle, here.type];
+    }"""
+    reached, outlined, moved = 0, 0, False
+    sentence = element.locator(".sentence").inner_text()
+    while True:
+        page.keyboard.press("Tab")
+        here = element.evaluate(where)
+        if not here[0]:
+            break
+        reached += 1
+        outlined += here[1] != "none"
+        if not moved and here[2] in ("range", "radio"):
+            page.keyboard.press("ArrowRight")
+            moved = True
+            assert element.locator(".sentence").inner_text() != sentence
+    assert reached == outlined >= wanted > 0
+    heard = element.locator(".heard")
+    assert heard.get_attribute("aria-live") == "polite"
+    page.wait_for_timeout(600)
+    assert heard.text_content() == element.locator(".sentence").text_content() != sentence
+
+
+def test_motion_respects_the_reader(browser, served):
+    for motion, name in (("reduce", "none"), ("no-preference", "move-apart")):
+        context = browser.new_context(reduced_motion=motion)
+        page = context.new_page()
+        page.goto(f"{served}chapters/splitting-into-heads.html")
+        figure = page.locator("mh-split")
+        choose(figure, "2 Cut")
+        cell = figure.locator("td.h1").first
+        assert cell.evaluate("(it) => getComputedStyle(it).animationName") == name
+        choose(figure, "head 0")  # the same step again: nothing moves
+        assert cell.evaluate("(it) => getComputedStyle(it).animationName") == "none"
+        context.close()
+
+
+def test_without_javascript_the_words_and_the_static_twins_are_there(browser, served, site):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    for chapter, element in FIGURES:
+        page.goto(f"{served}chapters/{chapter}.html")
+        figure = page.locator(element)
+        assert figure.inner_text().startswith("On the website of this book, where JavaScript runs,")
+        assert figure.locator("button, input, svg").count() == 0
+        assert page.locator(".figure svg").count() > 0
+    context.close()
+
+
+def test_paper_shows_the_static_twins_only(turn):
+    page, figure = turn(COST)
+    page.emulate_media(media="print")
+    assert not figure.is_visible()
+    assert page.locator(".figure svg").first.is_visible()
+
+
+# ---------------------------------------------------------------------- what a page loads
+
+
+def scripts(site, page):
+    return set(re.findall(r'src="[^"]*_static/figures/(\w+)\.js', (site / f"{page}.html").read_text()))
+
+
+def test_a_figure_is_loaded_on_its_page_only(site):
+    for chapter in CHAPTERS:
+        elements = {re.match(r"mh-(\w+)", element)[1] for name, element in FIGURES if name == chapter}
+        assert scripts(site, f"chapters/{chapter}") == {"figure", *elements}
+    assert scripts(site, "search") == set()
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_page_with_figures_is_light_and_asks_nobody_else(open_page, served, site, chapter):
+    page = open_page(f"{served}chapters/{chapter}.html")
+    assert not page.faults
+    asked = {url for url in page.addresses if url.startswith("http")}
+    assert all(url.startswith(served) for url in asked)
+    files = [site / unquote(urlsplit(url).path).removeprefix(f"/{site.name}/") for url in asked]
+    weight = sum(len(gzip.compress(file.read_bytes())) for file in files)
+    print(f"{chapter}: {weight / 1000:.0f} kB in {len(asked)} requests")
+    assert weight <= MAX_BYTES
+    assert len(asked) <= MAX_REQUESTS
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_turn_from_the_disk(open_page, site, chapter):
+    page = open_page((site / "chapters" / f"{chapter}.html").as_uri())
+    for name, element in FIGURES:
+        if name == chapter:
+            figure = page.locator(element)
+            before = figure.locator(".sentence").inner_text()
+            figure.locator("input[type=radio]:not(:checked), input[type=range]").first.press("ArrowRight")
+            assert figure.locator(".sentence").inner_text() != before
+    assert not page.faults
+    assert all(url.startswith((site.as_uri(), "data:")) for url in page.addresses)
+
+
+def test_figures_leave_no_names_behind(open_page, served):
+    names = "Object.getOwnPropertyNames(window)"
+    bare = set(open_page(f"{served}search.html").evaluate(names))
+    for chapter in CHAPTERS:
+        page = open_page(f"{served}chapters/{chapter}.html")
+        named = set(page.evaluate("[...document.querySelectorAll('[id]')].map((it) => it.id)"))
+        assert {name for name in set(page.evaluate(names)) - bare - named if not name.isdigit()} == set()
+        for name in ("KEYS", "PRESETS", "TASKS", "W", "walk", "normals", "dot"):
+            assert page.evaluate(f"typeof {name}") == "undefined"
