@@ -23,7 +23,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(BIN)/python -m manyheads.environment
 	@touch $@
 
-book: $(READY)  ## build the site into _build/html
+book: $(READY) models  ## build the site into _build/html
 	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
 	@echo "The book is ready. Open $(CURDIR)/_build/html/index.html, or run: make serve"
 

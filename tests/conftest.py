@@ -1,10 +1,19 @@
-"""What every test shares: one thread, no window, property tests that draw the same cases, no skips in CI."""
+"""What every test shares: one thread, no window, property tests that draw the same cases, no skips in CI.
 
+And a browser, for those that look at pages.
+"""
+
+import contextlib
+import functools
+import http.server
 import os
+import shutil
+import threading
 
 import pytest
 import torch
 from hypothesis import settings
+from playwright.sync_api import sync_playwright
 
 os.environ["MPLBACKEND"] = "agg"
 torch.set_num_threads(1)
@@ -20,3 +29,71 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"CI has all that a test needs, yet this one was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Give a folder an address over http."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with contextlib.ExitStack() as servers:
+
+        def serve(folder):
+            handler = functools.partial(Quiet, directory=folder)
+            server = servers.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            servers.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}/"
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium found: install Debian's package chromium")
+    quiet = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
+    contexts = []
+
+    def open_page(address, theme="light", width=1280):
+        height = 800 if width > 800 else 844
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults, page.addresses = [], []
+        page.on("request", lambda request: page.addresses.append(request.url))
+        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
+        page.on(
+            "response",
+            lambda answer: answer.status < 400 or page.faults.append(f"{answer.status}: {answer.url}"),
+        )
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type in ("error", "warning") and page.faults.append(message.text),
+        )
+        page.goto(address)
+        page.evaluate("document.fonts.ready")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

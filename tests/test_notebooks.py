@@ -24,7 +24,7 @@ from manyheads import plots
 ROOT = Path(__file__).parent.parent
 CHAPTERS = ROOT / "chapters"
 NOTEBOOKS = sorted(CHAPTERS.glob("*.ipynb"))
-WITHOUT_EXERCISES = {"start.ipynb"}
+WITHOUT_EXERCISES = {"explorer.ipynb", "start.ipynb"}
 
 
 def public_names():

@@ -3,14 +3,11 @@
 Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures stay in _build/screenshots.
 """
 
-import functools
 import gzip
-import http.server
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -20,7 +17,6 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 
 from manyheads import plots
 
@@ -53,66 +49,9 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def served(site):
+def served(site, serve):
     """The site's address over http, not at the root of its host."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=site.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{site.name}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium found: install Debian's package chromium")
-    quiet = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-    ]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=quiet)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
-    contexts = []
-
-    def open_page(address, theme="light", width=1280):
-        height = 800 if width > 800 else 844
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-        contexts.append(context)
-        page = context.new_page()
-        page.faults, page.addresses = [], []
-        page.on("request", lambda request: page.addresses.append(request.url))
-        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
-        page.on(
-            "response",
-            lambda answer: answer.status < 400 or page.faults.append(f"{answer.status}: {answer.url}"),
-        )
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on(
-            "console",
-            lambda message: message.type in ("error", "warning") and page.faults.append(message.text),
-        )
-        page.goto(address)
-        page.evaluate("document.fonts.ready")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+    return f"{serve(site.parent)}{site.name}/"
 
 
 def html(site, page):

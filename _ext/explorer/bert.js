@@ -1,0 +1,183 @@
+/* BERT in the page: a text becomes tokens, tokens become vectors, and every head's weights are kept.
+
+   This is manyheads.bert.Bert once more, in plain JavaScript: no library, the same names of weights, the same
+   order of steps. It runs in a worker, so that the page stays awake; explorer.js starts it and draws. */
+
+function bert() {
+  "use strict";
+  const weights = {};              // name → Float32Array, named as in the model's state_dict
+  let about, ids;                  // sizes of the model; word → its number
+
+  /* Tokens: BERT's basic tokenisation, then WordPiece ------------------------------------------------------- */
+
+  const SPECIAL = /(\[(?:PAD|UNK|CLS|SEP|MASK)\])/;
+  const SPACE = /[\t\n\v\f\r\x85\p{Z}]/u;
+  const REMOVED = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\uFFFD]/gu;
+  const CHINESE = /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
+  const PUNCTUATION = /([!-/:-@[-`{-~\p{P}])/u;   // the four ranges of ASCII, and what Unicode calls so
+
+  function basic(text) {           // → words: no accents, lower case, each punctuation mark and ideograph alone
+    const clean = text.replace(/[\t\n\r]/g, " ").replace(REMOVED, "").replace(CHINESE, " $& ");
+    const plain = Array.from(clean.normalize("NFD").replace(/\p{Mn}/gu, ""), (c) => c.toLowerCase()).join("");
+    return plain.split(SPACE).flatMap((word) => word.split(PUNCTUATION)).filter(Boolean);
+  }
+
+  function pieces(word) {          // the longest piece that is known, then the longest of what is left, …
+    const letters = Array.from(word), found = [];
+    if (letters.length > 100) return ["[UNK]"];
+    for (let start = 0, end; start < letters.length; start = end) {
+      const piece = () => (start ? "##" : "") + letters.slice(start, end).join("");
+      for (end = letters.length; end > start && !ids.has(piece()); end--);
+      if (end === start) return ["[UNK]"];
+      found.push(piece());
+    }
+    return found;
+  }
+
+  function tokens(text) {
+    const parts = text.split(SPECIAL).flatMap((part) => (SPECIAL.test(part) ? part : basic(part).flatMap(pieces)));
+    return ["[CLS]", ...parts, "[SEP]"];
+  }
+
+  /* Numbers: a character holds two of 8 bits or one of 15, as manyheads.explorer wrote them ------------------ */
+
+  function code(text, i) {
+    const character = text.charCodeAt(i);
+    return (character < 0xd800 ? character : character - 0x800) - 0x80;
+  }
+
+  function read({ unit, numbers, steps, scales }) {
+    if (numbers) return Float32Array.from(numbers, (_, i) => unit * (code(numbers, i) - 16383));
+    const scale = read(scales), out = new Float32Array(2 * steps.length);
+    for (let i = 0; i < out.length; i += 2) {
+      const pair = code(steps, i / 2), group = scale[Math.floor(i / about.group)];
+      out[i] = group * (Math.floor(pair / 251) - 125);
+      out[i + 1] = group * ((pair % 251) - 125);
+    }
+    return out;
+  }
+
+  /* The model; x holds one vector after the other: (token, width) -------------------------------------------- */
+
+  function linear(x, name, joint = ".") {
+    const matrix = weights[`${name}${joint}weight`], bias = weights[`${name}${joint}bias`];
+    const to = bias.length, from = matrix.length / to, n = x.length / from, out = new Float32Array(n * to);
+    for (let t = 0; t < n; t += 4) {             // four tokens at a time share the weights that were fetched
+      const [a, b, c, d] = [t, t + 1, t + 2, t + 3].map((i) => Math.min(i, n - 1));
+      for (let row = 0; row < to; row++) {
+        let sumA = bias[row], sumB = sumA, sumC = sumA, sumD = sumA;
+        for (let i = 0, w = row * from, [A, B, C, D] = [a * from, b * from, c * from, d * from]; i < from; i++) {
+          const weight = matrix[w + i];
+          sumA += weight * x[A + i];
+          sumB += weight * x[B + i];
+          sumC += weight * x[C + i];
+          sumD += weight * x[D + i];
+        }
+        out[a * to + row] = sumA;
+        out[b * to + row] = sumB;
+        out[c * to + row] = sumC;
+        out[d * to + row] = sumD;
+      }
+    }
+    return out;
+  }
+
+  function norm(x, name) {         // each token to mean 0 and spread 1, then what was learnt
+    const scale = weights[`${name}.weight`], shift = weights[`${name}.bias`], width = scale.length;
+    for (let at = 0; at < x.length; at += width) {
+      const token = x.subarray(at, at + width);
+      const mean = token.reduce((sum, value) => sum + value, 0) / width;
+      const spread = Math.sqrt(token.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width + 1e-12);
+      token.forEach((value, i) => { token[i] = ((value - mean) / spread) * scale[i] + shift[i]; });
+    }
+    return x;
+  }
+
+  function gelu(x) {               // erf by Abramowitz & Stegun 7.1.26, off by 1.5e-7 at most
+    const z = Math.abs(x) / Math.SQRT2, t = 1 / (1 + 0.3275911 * z);
+    const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    const erf = 1 - series * Math.exp(-z * z);
+    return (x * (1 + Math.sign(x) * erf)) / 2;
+  }
+
+  const add = (x, y) => x.map((value, i) => value + y[i]);
+
+  // One layer of heads. `gates` has a number for each: 1 leaves the head as it is, 0 switches it off.
+  function attention(x, name, gates) {
+    const { width, heads } = about, n = x.length / width, size = width / heads;
+    const qkv = linear(x, `${name}.in_proj`, "_"), mixed = new Float32Array(n * width);
+    const maps = new Float32Array(heads * n * n), lengths = new Float32Array(heads * n);
+    const out = weights[`${name}.out_proj.weight`];
+    for (let head = 0; head < heads; head++) {
+      const query = (t) => 3 * width * t + size * head;
+      const key = (t) => query(t) + width, value = (t) => query(t) + 2 * width;
+      for (let q = 0; q < n; q++) {
+        const row = maps.subarray((head * n + q) * n, (head * n + q + 1) * n);
+        for (let k = 0; k < n; k++) {
+          let product = 0;
+          for (let i = 0; i < size; i++) product += qkv[query(q) + i] * qkv[key(k) + i];
+          row[k] = product / Math.sqrt(size);
+        }
+        const top = Math.max(...row);
+        row.forEach((score, k) => { row[k] = Math.exp(score - top); });
+        const sum = row.reduce((all, weight) => all + weight, 0);
+        row.forEach((weight, k) => {
+          row[k] = weight / sum;
+          for (let i = 0; i < size; i++) mixed[q * width + head * size + i] += gates[head] * row[k] * qkv[value(k) + i];
+        });
+      }
+      for (let k = 0; k < n; k++) {              // the length of W_o v: what a weight of 1 would bring
+        let square = 0;
+        for (let row = 0; row < width; row++) {
+          let product = 0;
+          for (let i = 0; i < size; i++) product += out[row * width + head * size + i] * qkv[value(k) + i];
+          square += product * product;
+        }
+        lengths[head * n + k] = Math.sqrt(square);
+      }
+    }
+    return { mixed: linear(mixed, `${name}.out_proj`), maps, lengths };
+  }
+
+  function forward(tokenIds, gates) {
+    const { width, layers, heads, shard } = about, n = tokenIds.length;
+    const maps = new Float32Array(layers * heads * n * n), lengths = new Float32Array(layers * heads * n);
+    let x = new Float32Array(n * width);
+    tokenIds.forEach((id, t) => {
+      const words = weights[`words-${Math.floor(id / shard)}`], row = (id % shard) * width;
+      for (let i = 0; i < width; i++) x[t * width + i] = words[row + i] + weights["position.weight"][t * width + i];
+    });
+    norm(x, "norm");
+    for (let layer = 0; layer < layers; layer++) {
+      const block = `stack.blocks.${layer}`;
+      const heard = attention(x, `${block}.attention`, gates.slice(layer * heads, (layer + 1) * heads));
+      maps.set(heard.maps, layer * heads * n * n);
+      lengths.set(heard.lengths, layer * heads * n);
+      x = norm(add(x, heard.mixed), `${block}.norm_attention`);
+      const wide = linear(x, `${block}.feed_forward.up`).map(gelu);
+      x = norm(add(x, linear(wide, `${block}.feed_forward.down`)), `${block}.norm_feed_forward`);
+    }
+    const vector = new Float32Array(width);      // of the sentence: the mean over tokens, length 1
+    x.forEach((value, i) => { vector[i % width] += value; });
+    const length = Math.hypot(...vector);
+    return { maps, lengths, vector: vector.map((value) => value / length) };
+  }
+
+  /* What the page may ask for -------------------------------------------------------------------------------- */
+
+  const answers = {
+    about(given) { about = given; },
+    vocabulary(words) { ids = new Map(words.map((word, id) => [word, id])); },
+    weights(piece) { for (const name in piece) weights[name] = read(piece[name]); },
+    tokens(text) { return tokens(text).map((word) => [word, ids.get(word)]); },
+    read,
+    forward({ tokenIds, gates }) { return forward(tokenIds, gates); },
+  };
+  onmessage = ({ data: { number, ask, about: what } }) => {
+    try {
+      postMessage({ number, answer: answers[ask](what) });
+    } catch (error) {
+      postMessage({ number, error: String(error) });
+    }
+  };
+}

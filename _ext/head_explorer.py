@@ -1,0 +1,39 @@
+"""Puts the head explorer into its page: packs the model, and loads the script there and nowhere else.
+
+The packed model never sits in git. Where the package with the weights is missing, the page says so.
+"""
+
+from pathlib import Path
+
+from sphinx.util.fileutil import copy_asset
+
+from manyheads import bert, explorer
+
+ASSETS = Path(__file__).with_name("explorer")
+MISSING = (
+    "The explorer is not in this copy of the book: the package with the weights of MiniLM was missing when "
+    "it was built. Install it with <code>make models</code>, then build again with <code>make book</code>."
+)
+
+
+def load_where_needed(app, pagename, templatename, context, doctree):
+    if 'id="explorer"' not in context.get("body", "") or app.builder.name != "html":
+        return
+    target = Path(app.outdir) / "_static" / "explorer"
+    copy_asset(ASSETS, target)
+    try:
+        model = bert.load_minilm()
+    except FileNotFoundError:
+        context["body"] = context["body"].replace('<p class="explorer-needs">', f"<p>{MISSING}</p><p hidden>")
+        return
+    n_bytes = explorer.pack(model, target / "data")
+    opening = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" id="explorer"'
+    context["body"] = context["body"].replace('id="explorer"', opening)
+    app.add_css_file("explorer/explorer.css")
+    for script in ("bert.js", "explorer.js"):
+        app.add_js_file(f"explorer/{script}")
+
+
+def setup(app):
+    app.connect("html-page-context", load_where_needed)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
