@@ -13,6 +13,7 @@ import threading
 import pytest
 import torch
 from hypothesis import settings
+from pages import ROOT, build
 from playwright.sync_api import sync_playwright
 
 os.environ["MPLBACKEND"] = "agg"
@@ -49,6 +50,21 @@ def serve():
             return f"http://127.0.0.1:{server.server_port}/"
 
         yield serve
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built pages."""
+    output = tmp_path_factory.mktemp("site")
+    done = build(ROOT, output)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return output / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def served(site, serve):
+    """The site's address over http, not at the root of its host."""
+    return f"{serve(site.parent)}{site.name}/"
 
 
 @pytest.fixture(scope="session")

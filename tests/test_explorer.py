@@ -18,12 +18,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from test_site import AXE, LOOKS, WCAG
+from pages import AXE, LOOKS, ROOT, WCAG
 from torch.func import functional_call
 
 from manyheads import bert, experiments, explorer, heads, tasks
 
-ROOT = Path(__file__).parent.parent
 PAGE = "chapters/explorer"
 MAX_FIRST_PICTURE = 13_000_000  # bytes
 MAX_FREEZE = 200  # milliseconds
@@ -90,11 +89,6 @@ def build(output, **environment):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr[-4000:]
     return output / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("explorer") / "book")
 
 
 @pytest.fixture(scope="module")

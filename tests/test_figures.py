@@ -1,7 +1,6 @@
-# ruff: noqa: F401, F811  (fixtures are imported by name and used by name)
 """The figures that can be turned, in a real browser: their numbers are the library's, everyone can turn them.
 
-Only the chapters that hold one are built here; what holds for every page is tested in ``test_site``.
+What holds for every page is tested in ``test_site``.
 """
 
 import gzip
@@ -9,26 +8,13 @@ import itertools
 import math
 import random
 import re
-import shutil
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import numpy as np
 import pytest
 import torch
-import yaml
-from test_site import (
-    AXE,
-    LOOKS,
-    MAX_BYTES,
-    MAX_REQUESTS,
-    ROOT,
-    WCAG,
-    browser,
-    build,
-    open_page,
-    served,
-)
+from pages import AXE, LOOKS, MAX_BYTES, MAX_REQUESTS, ROOT, WCAG
 
 from manyheads import cost, experiments, reference, tasks
 from manyheads.attention import attention_weights
@@ -39,26 +25,6 @@ STAIRCASE = ("what-one-head-cannot-do", "mh-heads[data-sweep=staircase]")
 LOOKUP = ("what-one-head-cannot-do", "mh-heads[data-sweep=lookup]")
 FIGURES = (QUERY, SOFTMAX, SPLIT, STAIRCASE, LOOKUP, COST)
 CHAPTERS = sorted({chapter for chapter, _ in FIGURES})
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The pages that hold figures, built with the site's settings."""
-    folder = tmp_path_factory.mktemp("figures")
-    (folder / "chapters").mkdir()
-    for name in ("_config.yml", "references.bib"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("_ext", "_static", "chapters/results"):
-        (folder / name).symlink_to(ROOT / name)
-    for name in CHAPTERS:
-        shutil.copy(ROOT / "chapters" / f"{name}.ipynb", folder / "chapters")
-    files = [f"chapters/{name}" for name in CHAPTERS]
-    toc = {"format": "jb-book", "root": files[0], "chapters": [{"file": file} for file in files[1:]]}
-    (folder / "_toc.yml").write_text(yaml.safe_dump(toc))
-    build(folder, folder)  # links to chapters that are left out are warnings, which fail a whole book only
-    html = folder / "_build" / "html"
-    assert all((html / f"{file}.html").exists() for file in files)
-    return html
 
 
 @pytest.fixture

@@ -6,52 +6,18 @@ Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures 
 import gzip
 import re
 import shutil
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-import axe_playwright_python
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
+from pages import AXE, LISTED, LOOKS, MAX_BYTES, MAX_REQUESTS, NOTEBOOKS, PAGES, ROOT, TOC, WCAG, build
 
 from manyheads import plots
 
-ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "_build" / "screenshots"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
-NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]
-PAGES = [*LISTED, "search"]
-LOOKS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-MAX_BYTES, MAX_REQUESTS = 500_000, 40
-
-
-def build(source, output):
-    """Build a book as ``make book`` does."""
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", output]
-    command += ["--all", "-W", "-n", "--keep-going", "--quiet"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of the built pages."""
-    output = tmp_path_factory.mktemp("site")
-    done = build(ROOT, output)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return output / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def served(site, serve):
-    """The site's address over http, not at the root of its host."""
-    return f"{serve(site.parent)}{site.name}/"
 
 
 def html(site, page):
