@@ -8,7 +8,7 @@ from torch.func import functional_call
 from transformers import DistilBertConfig, MobileBertConfig
 
 from manyheads import bert, compress, experiments, heads, sweeps_small
-from manyheads.sweeps_small import interval
+from manyheads.sweeps import interval
 
 
 def settings(name):

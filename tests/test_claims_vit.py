@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from manyheads import experiments, sweeps_vit, tasks
-from manyheads.sweeps import SOBEL
-from manyheads.sweeps_small import interval
+from manyheads.sweeps import SOBEL, interval
 from manyheads.vit import cut, load_vit_small
 
 load = cache(experiments.load)

@@ -64,12 +64,20 @@ def test_nouns_of_several_tokens_are_refused():
 
 def test_the_bootstrap_gives_the_bounds_of_the_normal_law():
     values = np.random.default_rng(1).normal(3, 2, size=(401, 2))
-    low, high = interval(values, 4000)
+    low, high = interval(values)
     error = values.std(0) / math.sqrt(401)
     assert low == pytest.approx(values.mean(0) - 1.96 * error, abs=0.1 * error.max())
     assert high == pytest.approx(values.mean(0) + 1.96 * error, abs=0.1 * error.max())
     assert resampled(values, 7).shape == (7, 2)
     assert interval([5.0, 5.0, 5.0]) == (5, 5)
+
+
+def test_a_paired_interval_sees_what_two_single_ones_hide():
+    rng = np.random.default_rng(2)
+    hard, small = rng.normal(0, 1, size=150), rng.normal(0.05, 0.1, size=150)
+    one, other = interval(hard), interval(hard + small)
+    assert one[1] > other[0]
+    assert interval(small)[0] > 0
 
 
 def test_news_are_300_texts_of_many_sentences():

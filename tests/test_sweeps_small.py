@@ -46,23 +46,6 @@ def test_chance_is_what_random_orders_give():
     assert sweeps_small.chance(1) == 1
 
 
-def test_the_interval_is_that_of_a_mean():
-    values = np.random.default_rng(1).normal(2, 3, size=400)
-    low, high = sweeps_small.interval(values)
-    spread = 1.96 * values.std() / 20
-    assert low == pytest.approx(values.mean() - spread, abs=0.05)
-    assert high == pytest.approx(values.mean() + spread, abs=0.05)
-    assert sweeps_small.interval([0.3] * 11) == pytest.approx((0.3, 0.3))
-
-
-def test_a_paired_interval_sees_what_two_single_ones_hide():
-    rng = np.random.default_rng(2)
-    hard, small = rng.normal(0, 1, size=150), rng.normal(0.05, 0.1, size=150)
-    one, other = sweeps_small.interval(hard), sweeps_small.interval(hard + small)
-    assert one[1] > other[0]
-    assert sweeps_small.interval(small)[0] > 0
-
-
 def test_starting_late_reads_what_starting_early_reads():
     task = sweeps_small.Retrieval(0)
     texts = [text[0] for text in TEXTS] + [" ".join(text[1:]) for text in TEXTS]

@@ -68,7 +68,7 @@ def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
     return {name: [float(one[name]) for one in found] for name in found[0]}
 
 
-def resampled(values: np.ndarray, draws: int = 1000) -> np.ndarray:
+def resampled(values: np.ndarray, draws: int = 10_000) -> np.ndarray:
     """Draw as many samples anew, with replacement, and again: how much a mean hangs on which ones there were.
 
     Parameters
@@ -88,7 +88,7 @@ def resampled(values: np.ndarray, draws: int = 1000) -> np.ndarray:
     return np.tensordot(counts, values, 1) / n
 
 
-def interval(values: np.ndarray, draws: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+def interval(values: np.ndarray, draws: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
     """Say between which bounds a mean lies: the middle 95 % of what :func:`resampled` gives.
 
     For the difference of two models on the same samples hand over the differences, sample by sample: what is

@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -101,30 +100,6 @@ def chance(n_texts: int) -> float:
     float
     """
     return sum(1 / rank for rank in range(1, n_texts + 1)) / n_texts
-
-
-def interval(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
-    """Say between which bounds a mean over texts lies: the bootstrap's middle 95 %.
-
-    For a difference of two models on the same texts hand over the differences text by text: a text that is
-    hard for both then doesn't blur it.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One a text.
-    draws : int
-        How often as many texts are drawn anew, with replacement.
-
-    Returns
-    -------
-    low, high : float
-
-    Source: Efron & Tibshirani 1993, chapter 13.
-    """
-    values, random = np.asarray(values, dtype=float), np.random.default_rng(0)
-    means = values[random.integers(len(values), size=(draws, len(values)))].mean(1)
-    return tuple(np.quantile(means, (0.025, 0.975)).tolist())
 
 
 class Reading:
