@@ -348,9 +348,19 @@ class Stack(nn.Module):
         Returns
         -------
         Tensor of shape (..., token, d_model)
+
+        Raises
+        ------
+        ValueError
+            If the cache is that of a stack with another number of blocks.
         """
         if not cache:
             cache.extend({} for _ in self.blocks)
+        if len(cache) != len(self.blocks):
+            raise ValueError(
+                f"a cache has one entry a block: the stack has {len(self.blocks)} blocks, the cache "
+                f"{len(cache)} entries; begin with an empty list"
+            )
         for block, of_block in zip(self.blocks, cache, strict=True):
             x = block.add(x, block.attention.read_on(block.seen(x), of_block))
         return self.norm(x)
