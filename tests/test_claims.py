@@ -469,3 +469,13 @@ def test_some_heads_are_duplicates_and_some_are_idle():
     assert sum(len(needed) > 1 for needed in heads["number"]) >= 3
     idle = [{0, 1, 2, 3} - set().union(*each) for each in zip(*heads.values(), strict=True)]
     assert sum(map(bool, idle)) >= 3
+
+
+def test_one_head_hardly_ever_learns_three_facts_at_once_and_eight_heads_always_do():
+    worst = {
+        name: np.min([every("masked-lm", name, fact) for fact in FACTS], 0) for name in settings("masked-lm")
+    }
+    learnt_all = {name: (scores > 0.9).sum() for name, scores in worst.items()}
+    assert learnt_all["h=1"] == 0
+    assert learnt_all["h=1, 3x training"] <= 2
+    assert learnt_all["h=8"] == 10

@@ -6,9 +6,12 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from transformers import BertConfig, DistilBertConfig, MobileBertConfig
 
-from manyheads import experiments
+from manyheads import compress, experiments
+from manyheads.bert import load_minilm
 
 ROOT = Path(__file__).parent.parent
 VERDICTS = ("True", "Half true", "Partly", "Misleading", "Too strong", "Not shown", "Invented", "False")
@@ -126,3 +129,47 @@ def test_a_specialist_for_a_fact_is_common_and_one_for_every_fact_at_once_is_the
         with_one = {fact: with_one[fact] + has[fact] for fact in whole}
     assert all(5 < count < 9 for count in with_one.values())
     assert tidy <= 3
+
+
+def test_more_heads_learn_more_surely_on_some_tasks_and_not_on_others():
+    sentences, copying, students = (
+        experiments.load(name)["settings"] for name in ("masked-lm", "induction-from-scratch", "students")
+    )
+    learnt = [np.sum(np.array(sentences[f"h={h}"]["per_seed"]["number"]) > 0.95) for h in (1, 2, 4, 8)]
+    assert learnt == sorted(learnt)
+    assert learnt[0] <= 2 < 10 == learnt[-1]
+    one, four = (
+        np.argmax(np.array(copying[f"2 layers, h={h}"]["history"]) < 1, 1) for h in (1, 4)
+    )  # when the loss falls
+    assert min(copying["2 layers, h=1"]["per_seed"]["accuracy"]) > 0.99
+    assert [sum(four > one), len(one)] == [5, 6]
+    assert np.ptp([students[f"h={h}"]["mean"]["cosine"] for h in (1, 2, 4, 8, 12)]) < 0.01
+
+
+def test_no_tinybert_has_fewer_heads_than_its_teacher_and_the_one_with_two_is_another_model():
+    """The table of published models, beside the library that runs three of them."""
+    shapes = {model.name: (model.n_layers, model.n_heads, model.d_model) for model in compress.PUBLISHED}
+    bert, distil, mobile = BertConfig(), DistilBertConfig(), MobileBertConfig()
+    assert shapes["BERT-base"] == (bert.num_hidden_layers, bert.num_attention_heads, bert.hidden_size)
+    assert shapes["DistilBERT"] == (distil.n_layers, distil.n_heads, distil.dim)
+    assert shapes["MobileBERT"] == (
+        mobile.num_hidden_layers,
+        mobile.num_attention_heads,
+        mobile.true_hidden_size,
+    )
+    assert {shapes[name][1] for name in shapes if name.startswith("TinyBERT")} == {bert.num_attention_heads}
+    assert [name for name, (_, n_heads, _) in shapes.items() if n_heads <= 2] == ["BERT-Tiny"]
+
+
+def test_the_published_minilm_is_the_one_that_the_book_runs():
+    (published,) = [model for model in compress.PUBLISHED if model.name == "MiniLM-L6"]
+    layers = [block.attention for block in load_minilm().stack.blocks]
+    assert (len(layers), {layer.n_heads for layer in layers}) == (published.n_layers, {published.n_heads})
+    assert {layer.d_model for layer in layers} == {published.d_model}
+
+
+def test_real_heads_are_of_many_kinds_but_a_third_look_mostly_at_empty_tokens():
+    counts = experiments.load("bert-census")["settings"]["400 sentences"]["counts"]
+    n_heads = sum(kind["n"] for kind in counts.values())
+    assert sum(kind["n"] > 0 for kind in counts.values()) >= 5
+    assert n_heads / 4 < counts["sink"]["low"] <= counts["sink"]["high"] < n_heads / 2

@@ -5,7 +5,7 @@ A gate of 0 silences a head, but its matrices are still there and still multipli
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,42 @@ from manyheads.heads import Gates, attention_layers
 from manyheads.transformer import Stack
 
 Batch = TypeVar("Batch")
+
+
+class Published(NamedTuple):
+    """Say how a published model is built and how it was made, to set beside what is said of it.
+
+    Attributes
+    ----------
+    name : str
+    n_layers : int
+    n_heads : int
+        In each layer.
+    d_model : int
+        Width at which attention works.
+    made : str
+        How it became as small as it is.
+    source : str
+        Author and year of the paper whose configuration this is.
+    """
+
+    name: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    made: str
+    source: str
+
+
+PUBLISHED = (
+    Published("BERT-base", 12, 12, 768, "trained from scratch", "Devlin 2019"),
+    Published("DistilBERT", 6, 12, 768, "every second layer of BERT, trained on", "Sanh 2019"),
+    Published("TinyBERT-6", 6, 12, 768, "learns hidden states and *attention maps*", "Jiao 2020"),
+    Published("TinyBERT-4", 4, 12, 312, "learns hidden states and *attention maps*", "Jiao 2020"),
+    Published("MiniLM-L6", 6, 12, 384, "learns the last layer's attention", "Wang 2020"),
+    Published("MobileBERT", 24, 4, 128, "narrow by design, learns layer by layer", "Sun 2020"),
+    Published("BERT-Tiny", 2, 2, 128, "trained from scratch, then taught", "Turc 2019"),
+)
 
 
 class NoHeads(nn.Module):
