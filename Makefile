@@ -33,7 +33,7 @@ serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-test: $(READY) models  ## prove every claim: laws, mutants, claims, notebooks, site
+test: $(READY) models  ## hold every claim against its number: laws, mutants, claims, notebooks, site
 	$(BIN)/pytest
 
 lint: $(READY)  ## check style

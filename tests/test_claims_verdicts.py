@@ -168,8 +168,7 @@ def test_the_published_minilm_is_the_one_that_the_book_runs():
     assert {layer.d_model for layer in layers} == {published.d_model}
 
 
-def test_real_heads_are_of_many_kinds_but_a_third_look_mostly_at_empty_tokens():
+def test_a_third_of_real_heads_look_mostly_at_empty_tokens():
     counts = experiments.load("bert-census")["settings"]["400 sentences"]["counts"]
     n_heads = sum(kind["n"] for kind in counts.values())
-    assert sum(kind["n"] > 0 for kind in counts.values()) >= 5
-    assert n_heads / 4 < counts["sink"]["low"] <= counts["sink"]["high"] < n_heads / 2
+    assert n_heads / 4 < counts["sink"]["low"] <= counts["sink"]["high"] < 0.4 * n_heads
