@@ -101,7 +101,7 @@ def test_the_strongest_previous_token_head_stands_just_before_the_induction_head
     assert np.argwhere(habit("induction").mean(0) > 0.3)[:, 0].min() == layer + 1
 
 
-def test_eight_induction_heads_of_270_carry_four_fifths_of_the_repetition_and_eight_others_do_not():
+def test_eight_induction_heads_of_270_carry_the_repetition_and_eight_others_do_not():
     induction = lost("without 8 induction")
     for control in ("without 8 random", "without 8 same layers"):
         assert induction.min() > 3 * lost(control).max()
