@@ -54,9 +54,11 @@ def test_about_half_of_a_decoders_weight_lies_on_the_first_token_whichever_it_is
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_the_sink_brings_far_less_than_its_share_of_the_weight(start):
+def test_the_sink_brings_half_of_what_its_weight_promises_and_over_four_times_an_even_share(start):
     assert (of_texts(start, "brought") < 0.7 * of_texts(start, "weight")).all()
-    assert of_texts(start, "brought").mean() == pytest.approx(0.26, abs=0.04)
+    assert of_texts(start, "brought").mean() == pytest.approx(of_texts(start, "weight").mean() / 2, abs=0.04)
+    even = np.mean([1 / (query + 1) for query in range(1, 65)])
+    assert of_texts(start, "brought").mean() > 4 * even
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -104,7 +106,8 @@ def test_eight_induction_heads_of_270_carry_the_repetition_and_eight_others_do_n
     for control in ("without 8 random", "without 8 same layers"):
         assert induction.min() > 3 * lost(control).max()
         assert lost(control).mean() < 1
-    assert induction.mean() == pytest.approx(10, abs=1)
+    saved = [every("induction-ablation", "all heads", half) for half in ("first", "repeated")]
+    assert induction.mean() / np.subtract(*saved).mean() == pytest.approx(0.8, abs=0.05)
     assert np.abs(lost("without 8 induction", "first")).max() < 0.5
 
 
@@ -134,6 +137,7 @@ def test_one_previous_token_head_blinds_the_induction_heads():
     assert looks["without 1 previous"].max() < 0.25
     assert looks["without 8 random"].min() > 0.5
     assert lost("without 1 previous").min() > lost("without 8 same layers").max()
+    assert (lost("without 8 induction") - lost("without 1 previous")).mean() > 4  # there are other paths
 
 
 def test_on_news_induction_heads_are_hardly_missed_and_previous_token_heads_are():

@@ -25,7 +25,7 @@ def test_every_two_nouns_stand_in_both_orders():
     assert made[2]["text"] == "the a , not the c , seemed sad"
 
 
-def test_the_two_lists_of_nouns_share_none_and_half_of_the_templates_put_the_subject_far():
+def test_the_two_lists_of_nouns_share_none_and_half_of_the_templates_put_the_subject_first_and_far():
     first, second = sweeps_bert.NOUNS
     assert not set(first) & set(second)
     far = 0
@@ -35,19 +35,21 @@ def test_the_two_lists_of_nouns_share_none_and_half_of_the_templates_put_the_sub
             words.index(f"{{{place}}}") for place in ("subject", "distractor", "verb")
         )
         assert name.startswith("far") == (abs(verb - subject) > abs(verb - distractor)), name
+        assert name.startswith("far") == (subject < distractor), name
         far += name.startswith("far")
     assert far == len(sweeps_bert.TEMPLATES) / 2
 
 
-def test_points_reads_the_row_of_the_asker_and_the_columns_of_the_nouns():
+@pytest.mark.parametrize("asker", ["adjective", "near"])
+def test_points_reads_the_row_of_the_asker_and_the_columns_of_the_nouns(asker):
     model = bert.load_minilm(torch.float64)
     template = "Near the {distractor} , the {subject} {verb} {adjective} ."
-    subject, distractor = sweeps_bert.points(model, template, ("cat", "dog", "king"), "adjective")
+    subject, distractor = sweeps_bert.points(model, template, ("cat", "dog", "king"), asker)
     for i, one in enumerate(sweeps_bert.sentences(template, ("cat", "dog", "king"))):
         ids, _ = model.tokenize([one["text"]])
         words = model.words(ids[0])
         for layer, weights in enumerate(model.trace(ids)[1].weights):
-            row = weights[0, :, words.index(one["adjective"])]
+            row = weights[0, :, words.index(one.get(asker, asker))]
             assert (row[:, words.index(one["subject"])] - subject[i, layer]).abs().max() < 1e-12
             assert (row[:, words.index(one["distractor"])] - distractor[i, layer]).abs().max() < 1e-12
 

@@ -27,7 +27,8 @@ NOUNS = (
 )
 VERBS = ("looked", "seemed", "felt", "appeared")
 ADJECTIVES = ("happy", "sad", "tired", "angry", "calm", "hungry", "proud")
-# In half of the templates the other noun is nearer to the verb, in half the subject.
+# In half of the templates the subject comes first and the other noun is nearer to the verb, in half the
+# other way round: a head that prefers the first noun, or the nearer one, is right half of the time.
 TEMPLATES = {
     "far: sat near": "The {subject} that was sitting near the {distractor} {verb} {adjective} .",
     "far: it saw": "The {subject} that the {distractor} saw {verb} {adjective} .",
@@ -36,7 +37,7 @@ TEMPLATES = {
     "near: near it": "Near the {distractor} , the {subject} {verb} {adjective} .",
     "near: when it left": "When the {distractor} left , the {subject} {verb} {adjective} .",
     "near: it slept": "The {distractor} slept and the {subject} {verb} {adjective} .",
-    "near: before it": "The {subject} {verb} {adjective} near the {distractor} .",
+    "near: it left, so": "The {distractor} left , so the {subject} {verb} {adjective} .",
 }
 
 
@@ -65,7 +66,7 @@ def sentences(template: str, nouns: tuple[str, ...]) -> Iterator[dict[str, str]]
 
 
 def points(model: Bert, template: str, nouns: tuple[str, ...], asker: str) -> tuple[Tensor, Tensor]:
-    """See whether each head, asked by the verb or by the adjective, looks more at subject or at distractor.
+    """See whether each head, asked by a word of the sentence, looks more at subject or at distractor.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def points(model: Bert, template: str, nouns: tuple[str, ...], asker: str) -> tu
         As in :func:`sentences`.
     nouns : tuple of str
     asker : str
-        ``verb`` or ``adjective``: whose row of the map is read.
+        Whose row of the map is read: ``verb``, ``adjective``, or a word of the template.
 
     Returns
     -------
@@ -96,7 +97,8 @@ def points(model: Bert, template: str, nouns: tuple[str, ...], asker: str) -> tu
     one = torch.arange(len(made))
 
     def place(name: str) -> Tensor:
-        return torch.tensor([of.index(sentence[name]) for of, sentence in zip(words, made, strict=True)])
+        found = [of.index(sentence.get(name, name)) for of, sentence in zip(words, made, strict=True)]
+        return torch.tensor(found)
 
     row = weights[one, :, :, place(asker)]  # (sentence, layer, head, key)
     return row[one, :, :, place("subject")], row[one, :, :, place("distractor")]
@@ -186,7 +188,8 @@ def census(n_sentences: int, seed: int) -> dict:
         ``shares`` and ``kind`` as tables (layer, head); ``same_kind``: how often the bootstrap over sentences
         gives a head the same name; ``counts`` of each name with ``low`` and ``high``; ``halves_agree``: how
         many heads have one name in both halves of the sentences; ``sink``: the share of [CLS] and [SEP] in
-        the weights and in what arrives, in each layer, with bounds for the mean.
+        the weights and in what arrives, in each layer, with bounds for the mean; ``even_share``: what each
+        token would have if all had the same.
     """
     random = np.random.default_rng(seed)
     fit = [text for text in chain(*news()) if 8 <= len(text.split()) <= 40]
@@ -202,6 +205,7 @@ def census(n_sentences: int, seed: int) -> dict:
     low, high = interval(sink.mean(-1))
     return {
         "n_sentences": len(texts),
+        "even_share": np.mean([1 / _minilm().tokenize([text])[0].shape[1] for text in texts]).item(),
         "shares": {name: _rounded(values.mean(0)) for name, values in each.items()},
         "kind": kind.tolist(),
         "same_kind": _rounded((drawn == kind).mean(0)),
