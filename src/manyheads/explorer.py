@@ -175,6 +175,17 @@ def as_packed(model: Bert) -> Bert:
     return rounded
 
 
+def best_heads() -> list[int]:
+    """Name the one head of each layer that chapter 8 keeps last, when it ranks heads by gradient.
+
+    Returns
+    -------
+    list of int
+    """
+    importance = load("prune-rankings")["settings"]["gradient"]["importance"]
+    return np.argmax(importance, axis=1).tolist()
+
+
 def pack(model: Bert, folder: Path) -> int:
     """Write the pieces that the page loads.
 
