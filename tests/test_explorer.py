@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,17 @@ def test_the_pieces_hold_the_whole_model(data, packed):
     for name, tensor in packed.state_dict().items():
         expected = tensor[: explorer.MAX_TOKENS] if name == "position.weight" else tensor
         assert np.allclose(found[name], expected.flatten().numpy(), rtol=1e-6, atol=0), name
+
+
+def test_the_command_packs_what_the_site_holds(tmp_path, monkeypatch, capsys, full, data):
+    monkeypatch.setattr(bert, "load_minilm", lambda: full)
+    monkeypatch.setattr("sys.argv", ["explorer", str(tmp_path)])
+    runpy.run_path(explorer.__file__, run_name="__main__")
+    packed, built = (
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path, data)
+    )
+    assert packed == built
+    assert float(re.search(r"takes ([\d.]+) MB", capsys.readouterr().out)[1]) <= MAX_FIRST_PICTURE / 1e6
 
 
 def test_positions_that_no_page_needs_stay_as_they_were(full, packed):

@@ -264,8 +264,9 @@
         again = false;
         const text = state.text, off = new Set(state.off);
         const { words, ids, total } = await model.tokens(text);
-        const intact = shown?.text === text ? shown.intact : (await model.forward(ids)).vector;
         const answer = await model.forward(ids, off), n = ids.length;
+        const known = shown?.text === text ? shown.intact : off.size ? null : answer.vector;
+        const intact = known ?? (await model.forward(ids)).vector;
         shown = { text, words, n, total, off, intact, vector: answer.vector, ...measured(answer, n, off) };
       }
       if (state.word >= shown.n) state.word = null;

@@ -206,7 +206,7 @@ def pack(model: Bert, folder: Path) -> int:
     words = state.pop("word.weight")
     large = {name for name, tensor in state.items() if tensor.numel() > 100_000 and name != "position.weight"}
     pieces = {name: {name: written(name, state[name])} for name in sorted(large)}
-    pieces["rest"] = {name: written(name, state[name]) for name in state.keys() - large}
+    pieces["rest"] = {name: written(name, state[name]) for name in sorted(state.keys() - large)}
     n_first = sum(_write(folder, name, piece) for name, piece in pieces.items())
 
     needed = {word // SHARD for word in model.tokenize([FIRST])[0][0].tolist()}
