@@ -27,8 +27,9 @@ def load_where_needed(app, pagename, templatename, context, doctree):
         context["body"] = context["body"].replace('<p class="explorer-needs">', f"<p>{MISSING}</p><p hidden>")
         return
     n_bytes = explorer.pack(model, target / "data")
-    opening = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" id="explorer"'
-    context["body"] = context["body"].replace('id="explorer"', opening)
+    best = " ".join(map(str, explorer.best_heads()))
+    told = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" data-best="{best}"'
+    context["body"] = context["body"].replace('id="explorer"', f'{told} id="explorer"')
     app.add_css_file("explorer/explorer.css")
     for script in ("bert.js", "explorer.js"):
         app.add_js_file(f"explorer/{script}")

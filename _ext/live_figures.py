@@ -8,15 +8,18 @@ import json
 import re
 from pathlib import Path
 
+import pruned
 from sphinx.util.fileutil import copy_asset
+
+from manyheads import experiments
 
 FIGURES = Path(__file__).with_name("figures")
 ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
 
 
-def stored(srcdir, name):
+def stored(name):
     """Return what a figure shows of a sweep: for each setting the runs of all seeds, theory and attention."""
-    sweep = json.loads((Path(srcdir) / "chapters" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    sweep = experiments.load(name)
     wanted = ("parameters", "per_seed", "theory", "attention")
     return {
         "seeds": sweep["seeds"],
@@ -34,9 +37,10 @@ def bring_to_life(app, pagename, templatename, context, doctree):
 
     def alive(match):
         name, attribute, sweep = match.groups()
-        data = json.dumps(stored(app.srcdir, sweep), separators=(",", ":")) if sweep else ""
+        data = stored(sweep) if sweep else pruned.models() if name == "prune" else None
+        written = json.dumps(data, separators=(",", ":"))
         return f'<mh-{name} class="live"{attribute}>' + (
-            f'<script type="application/json">{data}</script>' if data else ""
+            f'<script type="application/json">{written}</script>' if data else ""
         )
 
     context["body"] = ELEMENT.sub(alive, body)

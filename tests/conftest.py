@@ -84,8 +84,8 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def open_page(browser):
+@contextlib.contextmanager
+def opening(browser):
     """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
     contexts = []
 
@@ -113,3 +113,16 @@ def open_page(browser):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    with opening(browser) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def open_for_all(browser):
+    """The same for pages that the tests of a module share."""
+    with opening(browser) as open_page:
+        yield open_page

@@ -16,14 +16,16 @@ import pytest
 import torch
 from pages import AXE, LOOKS, MAX_BYTES, MAX_REQUESTS, ROOT, WCAG
 
-from manyheads import cost, experiments, reference, tasks
+from manyheads import bert, compress, cost, experiments, heads, reference, tasks
 from manyheads.attention import attention_weights
+from manyheads.sweeps import interval
 
 QUERY, SOFTMAX = ("self-attention", "mh-query"), ("self-attention", "mh-softmax")
 SPLIT, COST = ("splitting-into-heads", "mh-split"), ("what-heads-cost", "mh-cost")
 STAIRCASE = ("what-one-head-cannot-do", "mh-heads[data-sweep=staircase]")
 LOOKUP = ("what-one-head-cannot-do", "mh-heads[data-sweep=lookup]")
-FIGURES = (QUERY, SOFTMAX, SPLIT, STAIRCASE, LOOKUP, COST)
+PRUNE = ("heads-on-small-machines", "mh-prune")
+FIGURES = (QUERY, SOFTMAX, SPLIT, STAIRCASE, LOOKUP, COST, PRUNE)
 CHAPTERS = sorted({chapter for chapter, _ in FIGURES})
 
 
@@ -364,9 +366,9 @@ def test_each_seed_is_drawn_at_its_height(turn):
 
 def test_the_maps_are_those_that_were_stored(turn):
     _, figure = turn(STAIRCASE)
-    for heads in (2, 24):
-        choose(figure, str(heads))
-        stored = np.array(experiments.load("staircase")["settings"][f"h={heads}"]["attention"])
+    for n in (2, 24):
+        choose(figure, str(n))
+        stored = np.array(experiments.load("staircase")["settings"][f"h={n}"]["attention"])
         drawn = np.zeros_like(stored)
         maps = figure.locator("figure svg").evaluate_all(
             "(all) => all.map((svg) => [...svg.querySelectorAll('.look')]"
@@ -488,6 +490,179 @@ def test_numbers_that_cannot_be_are_named(turn):
     assert shown_bills(figure) == bills(720, 12, 12, 60, 7, 12, 4, True)
 
 
+# ---------------------------------------------------------------------- chapter 8: take heads away
+
+RULES = (
+    "6 heads a layer",
+    "2 heads a layer",
+    "1 head a layer",
+    "no attention",
+    "4 of 6 layers",
+    "3 of 6 layers",
+)
+
+
+def stored_models():
+    """All models of chapter 8: (ranking or rule, heads removed) → name, scores before and after training."""
+    few = experiments.load("keep-few")["settings"]
+    rankings = experiments.load("prune-rankings")["settings"]
+    models = {}
+    for ranking in ("gradient", "leave one out", "norm of W_o", "random"):
+        runs = [one for name, one in rankings.items() if name.startswith(ranking)]
+        for i, n in enumerate(runs[0]["setting"]["removed"]):
+            scores = np.mean([1 / np.array(one["ranks"][i]) for one in runs], 0)
+            name = {0: "intact", 72: "no attention"}.get(
+                n, "12 heads in all" if (ranking, n) == ("gradient", 60) else None
+            )
+            models[ranking, n] = (name, scores)
+    for n in (0, 72):
+        models["random", n] = models["gradient", n]
+    for name in RULES:
+        models[name, None] = (name, 1 / np.array(few[name]["ranks"]))
+    models["int8", None] = ("int8", 1 / np.array(experiments.load("int8")["settings"]["int8"]["ranks"]))
+    trained = {name: np.mean(1 / np.array(one["ranks_trained"]), 0) for name, one in few.items()}
+    return {choice: (name, scores, trained.get(name)) for choice, (name, scores) in models.items()}, trained[
+        "intact"
+    ]
+
+
+def test_every_stored_model_can_be_chosen(turn):
+    page, figure = turn(PRUNE)
+    models, trained_intact = stored_models()
+    timed = experiments.load("prune-time")["settings"]["128 tokens"]
+    rankings = [
+        one for one in experiments.load("prune-rankings")["settings"].values() if "ranking" in one["setting"]
+    ]
+    removed = rankings[0]["setting"]["removed"]
+    intact = models["gradient", 0][1]
+    numbers_of = figure.locator("table").first
+
+    def spread(scores, other):
+        return [*bounds(scores), *bounds(scores - other)]
+
+    def bounds(values):
+        return [values.mean(), *interval(values)]
+
+    for (choice, n), (name, before, after) in models.items():
+        choose(figure, choice)
+        if n is not None:
+            slide(figure, "heads removed", removed.index(n))
+        cut, trained, file, time = [" ".join(row[1:]) for row in rows(numbers_of)]
+        if name == "intact":
+            assert numbers(cut) == pytest.approx(bounds(before), abs=0.00051)
+        else:
+            assert numbers(cut) == pytest.approx(spread(before, intact), abs=0.00051), (choice, n)
+            if after is None:
+                assert trained == "not trained "
+            else:
+                assert numbers(trained) == pytest.approx(spread(after, trained_intact), abs=0.00051)
+        size = (
+            timed["bytes"][name]
+            if name
+            else timed["bytes"]["intact"] - 4 * n * (cost.parameters(384, 12) - 384) // 12
+        )
+        assert numbers(file) == pytest.approx([size / 1e6, size / timed["bytes"]["intact"]], abs=0.0501)
+        assert numbers(file)[1] == pytest.approx(size / timed["bytes"]["intact"], abs=0.00501)
+        said = figure.locator(".sentence").inner_text()
+        if name:
+            assert numbers(time) == pytest.approx(timed["times"][name], abs=0.00501)
+            assert "not measured" not in said
+        else:
+            assert time == "not measured "
+            assert "its time was not measured" in said
+        if choice == "random" and not name:
+            lots = [one for one in rankings if one["setting"]["ranking"].startswith("random")]
+            each = [np.mean(1 / np.array(one["ranks"][removed.index(n) - 1])) for one in lots]
+            assert numbers(said.split("The lots lie")[1])[:2] == pytest.approx(
+                [min(each), max(each)], abs=0.0006
+            )
+    assert not page.faults
+
+
+def test_the_bytes_are_those_of_models_with_heads_removed(turn):
+    _, figure = turn(PRUNE)
+    minilm = bert.load_minilm()
+    importance = experiments.load("prune-rankings")["settings"]["leave one out"]["importance"]
+    shown = figure.evaluate("(it) => it.models")
+    for model in shown:
+        if model.get("ranking") == "leave one out":
+            gates = heads.keep_best(torch.tensor(importance), 72 - model["removed"])
+            small = compress.remove_heads(minilm, gates)
+            assert model["bytes"] == 4 * sum(p.numel() for p in small.parameters())
+            assert model["kept"] == ["".join(map(str, gate.int().tolist())) for gate in gates]
+    dropped = [i for i, row in enumerate(shown[-2]["kept"]) if not row]
+    kept = experiments.load("keep-few")["settings"]["3 of 6 layers"]["setting"]["layers"]
+    assert shown[-2]["name"] == "3 of 6 layers"
+    assert sorted([*dropped, *kept]) == list(range(6))
+
+
+def test_the_heads_that_are_left_are_drawn(turn):
+    _, figure = turn(PRUNE)
+    picture = figure.get_by_role("img", name="Heads that are left")
+    assert picture.locator(".stays").count() == 12
+    choose(figure, "2 heads a layer")
+    said = picture.get_attribute("aria-label")
+    best = np.argsort(experiments.load("prune-rankings")["settings"]["gradient"]["importance"], 1)[:, -2:]
+    assert [sorted(map(int, row.split())) for row in re.findall(r"layer \d: ([\d ]+)", said)] == np.sort(
+        best, 1
+    ).tolist()
+    choose(figure, "3 of 6 layers")
+    assert picture.locator(".stays").count() == 36
+    assert picture.get_by_text("the whole layer is gone").count() == 3
+    choose(figure, "random")
+    assert "six lots" in picture.text_content()
+
+
+def test_each_model_is_drawn_at_its_place(turn):
+    page, figure = turn(PRUNE)
+    models, _ = stored_models()
+    times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
+    choose(figure, "norm of W_o")
+    line = numbers(figure.locator(".mean").get_attribute("d").replace("M", " ").replace("L", " "))
+    wanted = [(n, before.mean()) for (choice, n), (_, before, _) in models.items() if choice == "norm of W_o"]
+    for drawn, exact in zip((line[::2], line[1::2]), zip(*wanted, strict=True), strict=True):
+        slope, start = np.polyfit(exact, drawn, 1)
+        assert np.allclose(drawn, start + slope * np.array(exact), rtol=0, atol=0.05)
+    choose(figure, "time")
+    assert figure.locator(".mean").count() == 0
+    at = figure.evaluate("(it) => it.shown.map((model) => [model.name, it.x(model)])")
+    assert {name for name, _ in at} == times.keys() - {"2 heads a layer, masked"}
+    slope, start = np.polyfit([times[name][0] for name, _ in at], [x for _, x in at], 1)
+    assert np.allclose(
+        [x for _, x in at], [start + slope * times[name][0] for name, _ in at], rtol=0, atol=0.01
+    )
+    assert not page.faults
+
+
+def test_a_click_into_the_chart_chooses_a_model(turn):
+    page, figure = turn(PRUNE)
+    choose(figure, "size")
+    chart = figure.locator("svg.chart")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    x, y = figure.evaluate(
+        "(it) => { const model = it.models.at(-1); return [it.x(model), it.y(model.before.mrr[0])]; }"
+    )
+    scale = box["width"] / 340
+    page.mouse.click(box["x"] + scale * x, box["y"] + scale * y)
+    assert figure.get_by_role("radio", name="int8").is_checked()
+    assert figure.locator(".sentence").inner_text().startswith("Int8: the MRR is")
+    choose(figure, "leave one out")
+    assert not figure.get_by_role("radio", name="int8").is_checked()
+
+
+def test_what_the_interval_cannot_tell_apart_is_said(turn):
+    _, figure = turn(PRUNE)
+    models, _ = stored_models()
+    intact = models["gradient", 0][1]
+    for rule in (*RULES, "int8"):
+        choose(figure, rule)
+        low, high = interval(models[rule, None][1] - intact)
+        said = figure.locator(".sentence").inner_text().partition("After a short")[0]
+        assert ("can't tell it from the intact model" in said) == (low <= 0 <= high)
+        assert ("below the intact model" in said) == (high < 0)
+
+
 # ---------------------------------------------------------------------- everyone can turn them
 
 
@@ -509,6 +684,11 @@ def states(page, chapter):
             choose(figure, "1")
             figure.get_by_role("radio").last.check()
         yield "one head, another run"
+    elif chapter == "heads-on-small-machines":
+        for choices in (("leave one out",), ("3 of 6 layers", "time"), ("int8", "size")):
+            for name in choices:
+                choose(page.locator("mh-prune"), name)
+            yield " ".join(choices)
     else:
         choose(page.locator("mh-cost"), "Llama 3 8B")
         yield "another model"

@@ -275,7 +275,7 @@ def losses_are_the_formulas_of_their_papers(compress):
 
 BUGS_OF_HEADS = {
     "gates dealt out in turn": ("repeat_interleave(layer.d_head)", "repeat(layer.d_head)"),
-    "gates inverted": ("* gate.to(layer", "* (1 - gate).to(layer"),
+    "gates inverted": ("w_o * gate.to", "w_o * (1 - gate).to"),
     "gates of another layer": (
         "zip(layers.items(), gates, strict=True)",
         "zip(layers.items(), gates[::-1], strict=False)",
@@ -338,7 +338,7 @@ BUGS_OF_HEADS = {
 }
 BUGS_OF_COMPRESS = {
     "the heads that should stay are removed": ("gate.nonzero().flatten()", "(1 - gate).nonzero().flatten()"),
-    "heads removed from the model itself": ("model = copy.deepcopy(model)\n    layers", "layers"),
+    "heads removed from the model itself": ("model = copy.deepcopy(model)\n    pairs", "pairs"),
     "keys of another head": (
         "key = [layer.n_heads + head for head in serving]",
         "key = [layer.n_heads + i for i in range(len(serving))]",

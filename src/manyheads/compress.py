@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
-from manyheads.heads import Gates, attention_layers
+from manyheads.heads import Gates, layers_and_gates
 from manyheads.transformer import Stack
 
 Batch = TypeVar("Batch")
@@ -119,16 +119,10 @@ def remove_heads(model: nn.Module, gates: Gates | Tensor) -> nn.Module:
     Source: Michel, Levy & Neubig 2019, section 4.3 (pruned heads save time only if they are cut out).
     """
     model = copy.deepcopy(model)
-    layers = list(attention_layers(model).values())
-    wanted, found = [layer.n_heads for layer in layers], [gate.numel() for gate in gates]
-    if wanted != found:
-        raise ValueError(f"each head needs one gate: the layers have {wanted} heads, got {found} gates")
+    pairs = layers_and_gates(model, gates).values()
     if not all(((gate == 0) | (gate == 1)).all() for gate in gates):
         raise ValueError("a head is kept (1) or removed (0), and nothing in between")
-    small = {
-        layer: _shrink(layer, gate.nonzero().flatten().tolist())
-        for layer, gate in zip(layers, gates, strict=True)
-    }
+    small = {layer: _shrink(layer, gate.nonzero().flatten().tolist()) for layer, gate in pairs}
     if model in small:
         return small[model]
     for part in list(model.modules()):

@@ -175,6 +175,17 @@ def as_packed(model: Bert) -> Bert:
     return rounded
 
 
+def best_heads() -> list[int]:
+    """Name the one head of each layer that chapter 8 keeps last, when it ranks heads by gradient.
+
+    Returns
+    -------
+    list of int
+    """
+    importance = load("prune-rankings")["settings"]["gradient"]["importance"]
+    return np.argmax(importance, axis=1).tolist()
+
+
 def pack(model: Bert, folder: Path) -> int:
     """Write the pieces that the page loads.
 
@@ -195,7 +206,7 @@ def pack(model: Bert, folder: Path) -> int:
     words = state.pop("word.weight")
     large = {name for name, tensor in state.items() if tensor.numel() > 100_000 and name != "position.weight"}
     pieces = {name: {name: written(name, state[name])} for name in sorted(large)}
-    pieces["rest"] = {name: written(name, state[name]) for name in state.keys() - large}
+    pieces["rest"] = {name: written(name, state[name]) for name in sorted(state.keys() - large)}
     n_first = sum(_write(folder, name, piece) for name, piece in pieces.items())
 
     needed = {word // SHARD for word in model.tokenize([FIRST])[0][0].tolist()}

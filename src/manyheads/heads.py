@@ -27,7 +27,33 @@ def attention_layers(model: nn.Module) -> dict[str, MultiHeadAttention]:
     return {name: part for name, part in model.named_modules() if isinstance(part, MultiHeadAttention)}
 
 
-def gated(model: nn.Module, gates: list[Tensor] | Tensor) -> dict[str, Tensor]:
+def layers_and_gates(model: nn.Module, gates: Gates | Tensor) -> dict[str, tuple[MultiHeadAttention, Tensor]]:
+    """Pair each attention layer with the gates of its heads, or say that they don't match.
+
+    Parameters
+    ----------
+    model : Module
+    gates : Tensor of shape (layer, head), or list of Tensor of shape (head,)
+        One gate a head for each of :func:`attention_layers`.
+
+    Returns
+    -------
+    dict
+        Layer and gates, under the layer's name in ``model``.
+
+    Raises
+    ------
+    ValueError
+        If the gates don't match the layers and their heads.
+    """
+    layers = attention_layers(model)
+    wanted, found = [layer.n_heads for layer in layers.values()], [gate.numel() for gate in gates]
+    if wanted != found:
+        raise ValueError(f"each head needs one gate: the layers have {wanted} heads, got {found} gates")
+    return {name: (layer, gate) for (name, layer), gate in zip(layers.items(), gates, strict=True)}
+
+
+def gated(model: nn.Module, gates: Gates | Tensor) -> dict[str, Tensor]:
     """Put a gate on every head: 1 leaves it as it is, 0 switches it off, in between there is a gradient.
 
     Since a layer's output is Σ head_i W_o,i, a gate on a head is a factor on its slice of W_o. Use it
@@ -51,16 +77,12 @@ def gated(model: nn.Module, gates: list[Tensor] | Tensor) -> dict[str, Tensor]:
 
     Source: Michel, Levy & Neubig 2019, section 2.2.
     """
-    layers = attention_layers(model)
-    wanted, found = [layer.n_heads for layer in layers.values()], [gate.numel() for gate in gates]
-    if wanted != found:
-        raise ValueError(f"each head needs one gate: the layers have {wanted} heads, got {found} gates")
-    prefix = {name: f"{name}." if name else "" for name in layers}
-    return {
-        f"{prefix[name]}out_proj.weight": layer.out_proj.weight
-        * gate.to(layer.out_proj.weight.dtype).repeat_interleave(layer.d_head)
-        for (name, layer), gate in zip(layers.items(), gates, strict=True)
-    }
+    scaled = {}
+    for name, (layer, gate) in layers_and_gates(model, gates).items():
+        w_o = layer.out_proj.weight
+        prefix = f"{name}." if name else ""
+        scaled[f"{prefix}out_proj.weight"] = w_o * gate.to(w_o.dtype).repeat_interleave(layer.d_head)
+    return scaled
 
 
 # --- Looks: what a head looks at, and how much comes of it ---------------------------------------------

@@ -1,0 +1,193 @@
+/* Chapter 8: choose which of MiniLM's heads go; see what is lost in quality and what is won in size and time.
+
+   All numbers are those of chapters/results, which the build puts into the page (pruned.py). */
+"use strict";
+
+{
+  const WIDTH = 340, HEIGHT = 268, LEFT = 40, TOP = 14, BOTTOM = 222;
+  const AXES = {
+    removed: { words: "heads removed", of: ({ removed }) => removed, step: 12 },
+    bytes: { words: "file, in MB", of: ({ bytes }) => bytes / 1e6, step: 20 },
+    time: { words: "time, as a share of the intact model's", of: ({ time }) => time?.[0], step: 0.2 },
+  };
+
+  customElements.define("mh-prune", class extends customElements.get("mh-figure") {
+    heading = "Take heads away";
+    ranking = "gradient";
+    against = "removed";
+
+    build() {
+      this.models = this.data.models.map((model) => ({ ...model, rule: model.ranking ? null : model.name }));
+      const all = new Set(this.models.map(({ ranking }) => ranking).filter(Boolean));
+      this.rankings = new Map([...all].map((name) => [name, this.models.filter(({ ranking }) => ranking === name)]));
+      this.once = this.models.filter(({ ranking, name }) => !ranking || ranking === "gradient" || !name);      // the ends of all rankings are the same
+      const names = (list) => Object.fromEntries(list.map((name) => [name, name]));
+      const rules = this.models.map(({ rule }) => rule).filter(Boolean);
+      this.counts = this.rankings.get(this.ranking).map(({ removed }) => removed);
+      this.chosen = this.find(this.ranking, 60);
+      this.choices = {
+        ranking: this.choice("by the ranking", names([...this.rankings.keys()]), (to) => this.choose(this.find(to, this.near()))),
+        removed: this.range("heads removed", { min: 0, max: this.counts.length - 1, words: (i) => this.counts[i] }, (i) => this.choose(this.find(this.ranking, this.counts[i]))),
+        rule: this.choice("or by a rule", names(rules), (to) => this.choose(this.models.find(({ rule }) => rule === to))),
+        against: this.choice("quality against", { removed: "heads", bytes: "size", time: "time" }, (to) => { this.against = to; this.changed(); }),
+      };
+      this.chart = this.draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "chart", onclick: (event) => this.pick(event),
+        "aria-label": "The quality of all models, with that of the chosen one marked. The numbers stand in the tables below." });
+      this.heads = this.draw("svg", { viewBox: "0 0 340 190", role: "img" });
+      this.numbers = this.make("div");
+      const key = ["line: a ranking", "◇ a rule", "○ after a short training", "bars: 95 % interval"].map((words) => this.make("span", {}, words));
+      return [
+        this.make("p", { class: "lead" }, "MiniLM has 72 heads. Remove some, by a ranking or by a rule, and compare: what is lost in quality, and what is won in size and time?"),
+        this.make("div", { class: "controls one-column" }, ...Object.values(this.choices)),
+        this.make("div", { class: "side-by-side" }, this.make("div", {}, this.chart, this.make("p", { class: "key" }, ...key)), this.make("div", {}, this.heads, this.numbers)),
+        this.sentence, this.make("details", {}, this.make("summary", {}, "All models as a table"), this.everything()),
+      ];
+    }
+
+    find(ranking, removed) {
+      return this.rankings.get(ranking).find((model) => model.removed === removed);
+    }
+    near() {                         // a stored number of heads, also after a rule was chosen
+      return this.counts.reduce((best, n) => (Math.abs(n - this.chosen.removed) < Math.abs(best - this.chosen.removed) ? n : best));
+    }
+    choose(model) {
+      this.chosen = model;
+      this.ranking = model.ranking ?? this.ranking;
+      this.changed();
+    }
+
+    update() {
+      const { chosen } = this, { ranking, removed, rule, against } = this.choices;
+      ranking.value = chosen.ranking;
+      rule.value = chosen.rule;
+      removed.value = this.counts.indexOf(this.near());
+      against.value = this.against;
+      this.showChart();
+      this.showHeads();
+      this.showNumbers();
+      return this.inWords();
+    }
+
+    /* Words and numbers ------------------------------------------------------------------------------------------ */
+
+    called({ rule, name, ranking, removed, lots }) {
+      if (name === "intact") return "the intact model";
+      return rule ?? `${removed} heads removed ${lots ? "at random, mean of six lots" : `by ${ranking}`}`;
+    }
+    within([middle, low, high], count = 3) {
+      return `${this.digits(middle, count)} [${this.digits(low, count)}, ${this.digits(high, count)}]`;
+    }
+    megabytes({ bytes }) {
+      return `${this.digits(bytes / 1e6, 1)} MB`;
+    }
+    share({ bytes }) {
+      return `× ${this.digits(bytes / this.models[0].bytes, 2)}`;
+    }
+
+    inWords() {
+      const { chosen } = this, { before, after, time, lots } = chosen;
+      const compared = ({ mrr, minus: [middle, low, high] }, whom) => {
+        const apart = low > 0 || high < 0 ? `, ${this.digits(Math.abs(middle), 3)} ${middle < 0 ? "below" : "above"} ${whom}` : `, and these texts can't tell it from ${whom}`;
+        return `${this.digits(mrr[0], 3)}${chosen.name === "intact" ? "" : apart}`;
+      };
+      const name = this.called(chosen), spread = lots ? ` The lots lie between ${this.digits(lots[0], 3)} and ${this.digits(lots[1], 3)}.` : "";
+      const trained = after ? ` After a short training it is ${compared(after, "the intact model with the same training")}.` : " No training of it is stored.";
+      const took = time ? `the time × ${this.digits(time[0], 2)}${chosen.rule === "int8" ? ", in another runtime" : ""}` : "its time was not measured";
+      const quality = `the MRR is ${compared(before, "the intact model")}.${spread}${chosen.name === "intact" ? "" : trained}`;
+      return `${name[0].toUpperCase()}${name.slice(1)}: ${quality} The file has ${this.megabytes(chosen)}, ${this.share(chosen)}; ${took}.`;
+    }
+
+    showNumbers() {
+      const { before, after, time, name } = this.chosen, beside = ({ minus }) => (name === "intact" ? "" : this.within(minus));
+      this.numbers.replaceChildren(this.table("In brackets the 95 % interval; for time, the quartiles", ["", "now", "beside the intact model"], [
+        ["MRR", this.within(before.mrr), beside(before)],
+        ["trained", after ? this.within(after.mrr) : "not trained", after ? beside(after) : ""],
+        ["file", this.megabytes(this.chosen), this.share(this.chosen)],
+        ["time", time ? `× ${this.within(time, 2)}` : "not measured", ""],
+      ]));
+    }
+
+    everything() {
+      const rows = this.once.map((model) => [this.called(model), this.within(model.before.mrr), model.after ? this.within(model.after.mrr) : "",
+        this.digits(model.bytes / 1e6, 1), model.time ? this.digits(model.time[0], 2) : ""]);
+      const columns = ["heads", "MRR", "after training", "MB", "time"];
+      const table = this.table(`Measured on ${this.data.processor}; what isn't stored is left empty`, columns, rows);
+      return this.make("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "All models" }, table);
+    }
+
+    /* Which heads are left: a row a layer; removed heads are empty squares, a removed layer is a bar -------------- */
+
+    showHeads() {
+      const { kept, lots } = this.chosen, size = 20, step = 25, left = 42;
+      const marks = kept.flatMap((row, layer) => {
+        const y = 30 + layer * step, label = this.text(layer, left - 8, y + 15, "end");
+        const square = (bit, head) => this.draw("rect", { x: left + head * step, y, width: size, height: size, rx: 3, class: bit === "1" ? "stays" : "gone" });
+        if (row) return [label, ...Array.from(row, square)];
+        const bar = this.draw("rect", { x: left, y: y + 2, width: 11 * step + size, height: size - 4, class: "gone" });
+        return [label, bar, this.text("the whole layer is gone", left + 5.9 * step, y + 15)];
+      });
+      const columns = [0, 5, 11].map((head) => this.text(head, left + 10 + head * step, 24));
+      const title = lots ? "heads left, in the first of the six lots" : "heads left, a row a layer";
+      this.heads.replaceChildren(this.text(title, left, 8, "start"), ...columns, ...marks);
+      const each = kept.map((row, layer) => `layer ${layer}: ${row ? [...row].flatMap((bit, head) => (bit === "1" ? [head] : [])).join(" ") || "none" : "gone"}`);
+      this.heads.setAttribute("aria-label", `Heads that are left. ${each.join("; ")}.`);
+    }
+
+    /* Quality against heads, size or time ----------------------------------------------------------------------- */
+
+    showChart() {
+      const axis = AXES[this.against], shown = this.models.filter((model) => axis.of(model) !== undefined);
+      const ends = (values, step) => [Math.floor(Math.min(...values) / step) * step, Math.ceil(Math.max(...values) / step) * step];
+      const [left, right] = ends(shown.map(axis.of), axis.step), [low, high] = ends(this.models.flatMap(({ before }) => before.mrr), 0.1);
+      const toX = (value) => LEFT + 10 + ((WIDTH - LEFT - 24) * (value - left)) / (right - left);
+      this.x = (model) => toX(axis.of(model));
+      this.y = (score) => BOTTOM - ((BOTTOM - TOP) * (score - low)) / (high - low);
+      this.shown = shown;
+      const steps = (from, to, by) => Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => from + i * by);
+      const levels = steps(low, high, 0.1).flatMap((score) => [
+        this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(score), y2: this.y(score), class: score === low ? "axis" : "grid" }),
+        this.text(this.digits(score, 1), LEFT - 7, this.y(score) + 4, "end")]);
+      const ticks = steps(left, right, axis.step).map((value) => this.text(this.digits(value, axis.step < 1 ? 1 : 0), toX(value), BOTTOM + 18));
+      const lines = this.against === "time" ? [] : [...this.rankings].map(([name, models]) =>
+        this.draw("path", { d: `M${models.map((model) => [this.x(model), this.y(model.before.mrr[0])]).join("L")}`, class: name === this.ranking ? "mean" : "other" }));
+      const band = lines.length ? [this.band()] : [];
+      const once = this.once.filter((model) => shown.includes(model) && model !== this.chosen);
+      const cut = once.filter(({ rule }) => rule || !lines.length).map((model) => this.diamond(model));
+      const trained = once.filter(({ after, name }) => after && name !== "intact").map((model) => this.ring(model));
+      const middle = (LEFT + WIDTH) / 2;
+      this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8), ...band, ...lines, ...cut, ...trained,
+        ...(shown.includes(this.chosen) ? this.mark() : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]));
+    }
+
+    text(words, x, y, anchor = "middle", kind = "quiet") {
+      return this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
+    }
+
+    band() {
+      const models = this.rankings.get(this.ranking), along = (end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`);
+      return this.draw("path", { d: `M${[...along(1), ...along(2).reverse()].join("L")}z`, class: "band" });
+    }
+    diamond(model, size = 4.5, kind = "rule") {
+      return this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0]) - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`, class: kind });
+    }
+    ring(model, x = this.x(model), radius = 3.5, kind = "trained") {
+      return this.draw("circle", { cx: x, cy: this.y(model.after.mrr[0]), r: radius, class: kind });
+    }
+
+    // The chosen model: its interval, and how far the training brought it.
+    mark() {
+      const { before, after, name } = this.chosen, x = this.x(this.chosen);
+      const bar = ([, low, high], at, kind) => this.draw("path", { d: `M${at} ${this.y(low)}V${this.y(high)}m-4 0h8M${at - 4} ${this.y(low)}h8`, class: kind });
+      const now = [bar(before.mrr, x, "interval"), this.diamond(this.chosen, 7, "rule now")];
+      if (after && name !== "intact") now.unshift(bar(after.mrr, x + 5, "interval after"), this.ring(this.chosen, x + 5, 5, "trained now"));
+      return now;
+    }
+
+    pick(event) {                    // the nearest model, by a ranking only where its line is drawn
+      const box = event.currentTarget.getBoundingClientRect(), scale = WIDTH / box.width;
+      const [x, y] = [scale * (event.clientX - box.left), scale * (event.clientY - box.top)];
+      const away = (model) => Math.hypot(this.x(model) - x, this.y(model.before.mrr[0]) - y);
+      this.choose(this.shown.reduce((best, model) => (away(model) < away(best) ? model : best)));
+    }
+  });
+}
