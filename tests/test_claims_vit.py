@@ -33,6 +33,16 @@ def distance(which="trained"):
     return np.array(stored["distance"]) / stored["uniform"]
 
 
+def spread(which="trained"):
+    """Over how many of 256 patches: (photo, layer, head)."""
+    return np.array(setting("vit-distance", which)["spread"])
+
+
+def looks_everywhere():
+    """Heads that pass both tests: (layer, head)."""
+    return (distance().mean(0) > 0.9) & (spread().mean(0) > 128)
+
+
 def small_distances(h=(4, 8)):
     """Of the small models, the same unit: a list of (seed, layer, head)."""
     return [np.array(setting(d, f"h={n}")["distance"]) for d in ("vit-digits", "vit-mnist") for n in h]
@@ -98,6 +108,26 @@ def test_in_layers_1_to_5_local_and_global_heads_stand_side_by_side():
     far = distance().mean(0)
     assert (far[1:6].min(1) < 0.4).all()
     assert (far[1:6].max(1) > 0.75).all()
+    of_farthest = np.take_along_axis(spread().mean(0), far.argmax(1)[:, None], 1)[1:6]
+    assert (of_farthest > 100).all()
+
+
+def test_in_layers_2_to_4_heads_that_keep_near_stand_beside_one_that_looks_everywhere():
+    near = np.array(setting("vit-distance", "trained")["near"]).mean(0) > 0.5
+    both = near.any(1) & looks_everywhere().any(1)
+    assert both.nonzero()[0].tolist() == [2, 3, 4]
+
+
+def test_seven_heads_look_everywhere_and_eleven_over_a_hundred_patches():
+    assert looks_everywhere().sum() == 7
+    assert ((distance().mean(0) > 0.9) & (spread().mean(0) > 100)).sum() == 11
+
+
+def test_a_large_distance_is_not_enough_one_head_looks_far_and_at_a_few_patches():
+    head = distance().mean(0)[0].argmax()
+    assert head == 5
+    assert distance()[:, 0, head].mean() > 0.9
+    assert (spread()[:, 0, head] < 10).sum() == 17
 
 
 def test_the_difference_is_no_matter_of_the_photos():
@@ -115,6 +145,7 @@ def test_beyond_layer_4_no_head_keeps_half_its_weight_within_3_by_3_patches():
 
 def test_in_the_untrained_twin_every_head_looks_everywhere_alike():
     assert abs(distance("untrained").mean(0) - 1).max() < 0.01
+    assert spread("untrained").mean(0).min() > 240
 
 
 def test_a_handful_of_72_heads_keep_half_their_weight_within_3_by_3_patches():
@@ -128,6 +159,11 @@ def test_the_stored_distances_are_those_of_the_model():
     stored = setting("vit-distance", "trained")
     wanted = np.array(stored["distance"])[stored["photos"].index("coffee")]
     np.testing.assert_allclose(14 * sweeps_vit.patch_distance(trace), wanted, atol=0.01)
+    weights = torch.stack(trace.weights)[..., 1:, 1:].numpy()
+    weights = weights / weights.sum(-1, keepdims=True)
+    patches = np.exp(-(weights * np.log(weights.clip(1e-300))).sum(-1)).mean(-1)
+    wanted = spread()[stored["photos"].index("coffee")]
+    np.testing.assert_allclose(patches, wanted, atol=0.051)
 
 
 # ---------------------------------------------------------------------- the null on digits
@@ -145,22 +181,37 @@ def test_heads_of_small_models_lie_far_closer_together_than_those_of_the_real_on
 # ---------------------------------------------------------------------- convolutions
 
 
+def product(layer, head):
+    """W_V W_O, as PyTorch keeps matrices: (d_model, d_model)."""
+    one = real().stack.blocks[layer].attention.head(head).requires_grad_(False)
+    return one.out_proj.weight @ one.in_proj_weight[128:]
+
+
 def test_some_heads_look_exactly_one_step_away_in_each_of_four_directions():
     pattern = np.array(setting("vit-distance", "trained")["pattern"])
     steps = {"right": (3, 4), "left": (3, 2), "below": (4, 3), "above": (2, 3)}
     assert all(pattern[..., r, c].max() > 0.6 for r, c in steps.values())
 
 
-def test_no_layer_has_the_nine_heads_that_a_convolution_needs():
+def test_in_no_layer_heads_look_at_more_than_three_different_places():
     pattern = np.array(setting("vit-distance", "trained")["pattern"]).reshape(12, 6, 49)
     for layer in pattern:
         assert len({head.argmax() for head in layer if head.max() > 0.25}) <= 3
 
 
 def test_two_heads_that_look_up_and_down_do_not_subtract():
-    above, below = (real().stack.blocks[3].attention.head(h).requires_grad_(False) for h in (4, 1))
-    one, other = (head.out_proj.weight @ head.in_proj_weight[128:] for head in (above, below))
-    assert abs((one * other).sum() / one.norm() / other.norm()) < 0.05
+    above, below = product(3, 4), product(3, 1)
+    assert abs((above * below).sum() / above.norm() / below.norm()) < 0.05
+
+
+def test_heads_that_look_one_step_away_hardly_subtract_from_what_is_there():
+    pattern = np.array(setting("vit-distance", "trained")["pattern"]).reshape(12, 6, 49)
+    away = (pattern.max(-1) > 0.25) & (pattern.argmax(-1) != 24)
+    assert away.sum() == 7
+    minus = -torch.eye(384, dtype=torch.float64)
+    for layer, head in np.argwhere(away):
+        brings = product(layer, head)
+        assert abs((brings * minus).sum() / brings.norm() / minus.norm()) < 0.12
 
 
 # ---------------------------------------------------------------------- edges
@@ -171,13 +222,23 @@ def edges(which):
     return np.array(stored["correlation"]).mean(0), stored["level"]
 
 
-def test_tokens_hold_edges_before_any_head_has_looked():
+def readable(pattern):
+    """Share of a pattern on grey that a fixed linear read-out gets from a token."""
     matrix = real().embedding.weight.T
-    wanted = torch.zeros(3, 14, 14, dtype=torch.float64)
-    wanted[:, 5:8, 5:8] = SOBEL / 3
-    wanted = wanted.flatten()
+    wanted = pattern.expand(3, 14, 14).flatten() / 3
     gains = torch.linalg.lstsq(matrix, wanted[:, None]).solution[:, 0]
-    assert (matrix @ gains - wanted).square().sum() / wanted.square().sum() < 0.03
+    return 1 - (matrix @ gains - wanted).square().sum() / wanted.square().sum()
+
+
+def test_tokens_hold_edges_before_any_head_has_looked():
+    sobel = torch.zeros(14, 14, dtype=torch.float64)
+    sobel[5:8, 5:8] = SOBEL
+    assert readable(sobel) > 0.97
+
+
+def test_tokens_hold_nearly_any_grey_pattern():
+    noise = torch.randn(20, 14, 14, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert min(map(readable, noise)) > 0.85
 
 
 def test_most_heads_follow_or_flee_edges_beyond_chance():
@@ -191,6 +252,11 @@ def test_contrast_says_it_as_well():
     edge, contrast = edges("edges")[0], edges("contrast")[0]
     assert np.corrcoef(edge.ravel(), contrast.ravel())[0, 1] > 0.95
     assert (abs(contrast) > abs(edge)).sum() > 36
+
+
+def test_edges_of_the_patch_itself_say_more_than_those_of_its_neighbours():
+    neighbours = np.array(setting("vit-edges", "edges")["neighbours"])
+    assert (abs(edges("edges")[0]) > abs(neighbours)).sum() > 60
 
 
 def test_no_head_cares_about_the_direction_of_edges():

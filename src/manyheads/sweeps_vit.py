@@ -183,19 +183,21 @@ def distances(trained: bool) -> dict:
     Returns
     -------
     dict
-        ``photos``: their names; for each photo and each (layer, head): ``distance``, in pixels of 224, and
-        ``near``, the share of the weight between patches that stays within 3 × 3 patches; for each (layer,
+        ``photos``: their names; for each photo and each (layer, head): ``distance``, in pixels of 224,
+        ``near``, the share of the weight between patches that stays within 3 × 3 patches, and ``spread``,
+        over how many patches it goes, the exponential of the entropy, mean over patches; for each (layer,
         head): ``cls``, the share of a patch's weight that goes to [CLS]; ``uniform``: the distance of a head
         that looks everywhere alike; ``pattern``: how much each head looks at each neighbour up to three
         patches away, (layer, head, row, column), mean over photos and over patches that have all of these.
     """
     place = places(16)
     near = (place[:, None] - place).abs().amax(-1) <= 1
-    found, cls, pattern = {"distance": [], "near": []}, 0, 0
+    found, cls, pattern = {"distance": [], "near": [], "spread": []}, 0, 0
     for trace in traces(trained):
         weights = between_patches(torch.stack(trace.weights))  # (layer, head, query, key)
         found["distance"].append((14 * patch_distance(trace)).round(decimals=2))
         found["near"].append(heads.share(weights, near).round(decimals=3))
+        found["spread"].append(heads.entropy(weights).exp().mean(-1).round(decimals=1))
         cls = cls + torch.stack(trace.weights)[..., 1:, 0].mean(-1) / len(tasks.PHOTOS)
         pattern = pattern + relative_pattern(weights) / len(tasks.PHOTOS)
     return found | {
