@@ -1,9 +1,9 @@
 """Lets the reader change and run, in the page, the cells that need only Python and NumPy.
 
-Python for the browser is Pyodide: five files of the npm package ``pyodide``, which come inside the PyPI
-package ``flet-web``, bit for bit the same, so that pip can install them; they never sit in git. NumPy, built for
-it, lies beside this file. Nothing of both is loaded before the reader asks. Where Pyodide is missing, the
-page says so.
+Python for the browser is Pyodide: five files of the npm package ``pyodide``. They come, bit for bit the same,
+inside the PyPI package ``flet-web``, so that pip can install them, and never sit in git. NumPy, built for
+Pyodide, lies in ``run_here/``. A page loads neither before the reader asks for it. Where Pyodide is missing,
+the page says so.
 """
 
 import re
@@ -28,14 +28,17 @@ PYODIDE = {  # version 0.27.7
     "pyodide-lock.json": "9c45b916001a750f4102fc287494f3eab215909c7535c626a20db80fd6333e2c",
     "python_stdlib.zip": "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16",
 }
-NOTE = """<p class="run-note" id="run-here" data-bytes="{n_bytes}">Cells with a <b>Run</b> button can be changed and \
-run right here, in your browser; the first run loads Python and NumPy ({megabytes:.1f} MB). The other cells need PyTorch \
-or draw: they run in JupyterLab, with <code>make lab</code> in a copy of this book.</p>
-"""
-MISSING = """<p class="run-missing">Some cells could be changed and run right here, but Python for the browser was \
-missing when this copy of the book was built. Install it with <code>make models</code>, then build again with \
-<code>make book</code>.</p>
-"""
+NOTE = (
+    '<p class="run-note" id="run-here" data-bytes="{n_bytes}">Cells with a <b>Run</b> button can be changed '
+    "and run right here, in your browser; the first run loads Python and NumPy ({megabytes:.1f} MB). The "
+    "other cells need PyTorch, or they draw: they run in JupyterLab, with <code>make lab</code> in a copy of "
+    "this book.</p>"
+)
+MISSING = (
+    '<p class="run-missing">Some cells could be changed and run right here, but Python for the browser was '
+    "missing when this copy of the book was built. Install it with <code>make models</code>, then build "
+    "again with <code>make book</code>.</p>"
+)
 
 
 @cache

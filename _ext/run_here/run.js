@@ -9,7 +9,7 @@
   const cells = [...book];  // as the reader has changed them
 
   const FROM_DISK = "A page that was opened from the disk can't start Python: browsers forbid it to load files. Run " +
-    "“make serve” in the folder of the book, then open http://127.0.0.1:8000 and come back to this cell.";
+    "“make serve” in the folder of the book, then open http://127.0.0.1:8000 and go to this chapter.";
 
   let python = null;   // the worker, once it was asked for
   let running = null;  // the cell that it works on
@@ -100,10 +100,9 @@
 
     judge(ended) {
       if (!ended) return "An error ended the run.";
-      const text = this.result?.textContent ?? "";
+      if (!this.result) return "Ran. It prints nothing.";
       const inBook = [...(this.stored?.querySelectorAll("pre") ?? [])].map((block) => block.textContent).join("");
-      if (text.trimEnd() === inBook.trimEnd()) return text ? "Ran. The output is that of the book." : "Ran. It prints nothing.";
-      return text ? "Ran. The output is not that of the book." : "Ran. It prints nothing now.";
+      return this.result.textContent.trimEnd() === inBook.trimEnd() ? "Ran. The same output as in the book." : "Ran.";
     }
 
     clear() {
@@ -120,13 +119,14 @@
         if (this.stored) this.stored.hidden = true;
       }
       this.result.append(said);
-      const scrolls = this.result.scrollWidth > this.result.clientWidth || this.result.scrollHeight > this.result.clientHeight;
-      this.result.tabIndex = scrolls ? 0 : -1;  // a box that scrolls must be reachable by keyboard
+      const { scrollWidth, clientWidth, scrollHeight, clientHeight } = this.result;
+      if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.result.tabIndex = 0;  // for the keyboard
     }
 
     edit() {
       const hint = make("p", { className: "hint", id: `run-hint-${this.number}` }, "Ctrl+Enter runs · Tab or Esc leaves");
-      this.editor = make("textarea", { value: cells[this.number].trimEnd(), spellcheck: false, wrap: "off", autocapitalize: "off" });
+      this.editor = make("textarea", { value: cells[this.number].trimEnd(), wrap: "off" });
+      Object.assign(this.editor, { spellcheck: false, autocapitalize: "off", autocomplete: "off" });
       this.editor.setAttribute("aria-label", "Code of this cell");
       this.editor.setAttribute("aria-describedby", hint.id);
       this.editor.addEventListener("input", () => this.take());
