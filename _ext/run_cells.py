@@ -9,6 +9,7 @@ import ast
 import builtins
 import contextlib
 import dis
+import inspect
 import io
 import linecache
 import traceback
@@ -18,21 +19,25 @@ from functools import cache
 LIMIT = 20_000  # characters that one run may print
 WHOLE = -1  # instead of the place of a statement: the whole cell
 THIS = "this cell"
+COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")  # functions inside Python 3.11, which run at once
 
 # ---------------------------------------------------------------------- what a cell needs
 
 
 def names(statement):
-    """Return the global names that a statement uses, and those that it binds or changes in place."""
-    uses, binds = set(), set()
+    """Return the global names of a statement: used, used again by later calls, bound or changed in place."""
+    uses, late, binds = set(), set(), set()
     module = compile(ast.Module([statement], []), THIS, "exec")
-    codes = [module]
+    codes = [(module, uses)]
     while codes:
-        code = codes.pop()
-        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        code, found = codes.pop()
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                at_once = not inner.co_flags & inspect.CO_NEWLOCALS or inner.co_name in COMPREHENSIONS
+                codes.append((inner, found if at_once else late))
         for step in dis.get_instructions(code):
             if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
-                uses.add(step.argval)
+                found.add(step.argval)
             elif step.opname == "STORE_GLOBAL" or (step.opname == "STORE_NAME" and code is module):
                 binds.add(step.argval)
     if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
@@ -41,7 +46,7 @@ def names(statement):
                 while isinstance(node, ast.Attribute | ast.Subscript):
                     node = node.value
                 binds |= {node.id} if isinstance(node, ast.Name) else set()
-    return uses, binds
+    return uses | late, late, binds
 
 
 def apart(statement):
@@ -57,7 +62,7 @@ def apart(statement):
 
 @cache
 def statements(source):
-    """Return the statements of a cell, each with the names it uses and those it binds."""
+    """Return the statements of a cell, each with its names."""
     single = [one for statement in ast.parse(source).body for one in apart(statement)]
     return [(one, *names(one)) for one in single]
 
@@ -70,7 +75,7 @@ def part(cells, number, place):
 def origin(cells, name, before):
     """Find where a name was bound last: a cell, or one import of a cell, which can be had alone."""
     for number in reversed(range(before)):
-        for place, (statement, _, binds) in reversed(list(enumerate(statements(cells[number])))):
+        for place, (statement, _, _, binds) in reversed(list(enumerate(statements(cells[number])))):
             if name in binds:
                 return number, place if isinstance(statement, ast.Import | ast.ImportFrom) else WHOLE
     return None
@@ -79,7 +84,7 @@ def origin(cells, name, before):
 def free(parts):
     """Return the names that are used before they are bound."""
     found, bound = set(), set()
-    for _, uses, binds in parts:
+    for _, uses, _, binds in parts:
         found |= uses - bound
         bound |= binds
     return found
@@ -90,7 +95,10 @@ def needed(cells, number):
     found, todo = set(), [(number, WHOLE)]
     while todo:
         cell, place = todo.pop()
-        origins = {origin(cells, name, cell) for name in free(part(cells, cell, place))} - found - {None}
+        parts = part(cells, cell, place)
+        origins = {origin(cells, name, cell) for name in free(parts)}
+        origins |= {origin(cells, name, number) for _, _, late, _ in parts for name in late}
+        origins -= found | {None}
         found |= origins
         todo += origins
     return sorted(found)
@@ -101,7 +109,7 @@ def unknown(cells, number):
     found = set()
     for cell, place in [*needed(cells, number), (number, WHOLE)]:
         parts = part(cells, cell, place)
-        inside = {name for _, _, binds in parts for name in binds}
+        inside = {name for *_, binds in parts for name in binds}
         found |= {name for name in free(parts) - inside if origin(cells, name, cell) is None}
     return found - set(dir(builtins))
 
@@ -110,7 +118,7 @@ def modules(cells, number):
     """Return the modules that a cell imports, itself or through what it needs."""
     found = set()
     for piece in [*needed(cells, number), (number, WHOLE)]:
-        for node in (node for statement, _, _ in part(cells, *piece) for node in ast.walk(statement)):
+        for node in (node for statement, *_ in part(cells, *piece) for node in ast.walk(statement)):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
