@@ -19,7 +19,8 @@ self.fetch = async (...request) => {
 async function start() {
   importScripts("pyodide.js");
   const python = await loadPyodide({ indexURL: new URL(".", location).href });
-  await python.loadPackage("numpy", { messageCallback() {} });
+  await python.loadPackage("numpy", { messageCallback() {}, errorCallback() {} });
+  if (!python.loadedPackages.numpy) throw new Error("NumPy did not arrive");
   const rooms = await fetch("manyheads.zip");
   python.unpackArchive(await rooms.arrayBuffer(), "zip");
   const runner = await fetch("run_cells.py");
