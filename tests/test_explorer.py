@@ -2,15 +2,10 @@
 
 import base64
 import json
-import os
 import random
 import re
 import runpy
-import shutil
-import subprocess
-import sys
 from itertools import chain
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -19,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pages import AXE, LOOKS, ROOT, WCAG
+from pages import AXE, LOOKS, ROOT, WCAG, build_without
 from torch.func import functional_call
 
 from manyheads import bert, experiments, explorer, heads, tasks
@@ -75,21 +70,6 @@ def test_every_pair_of_steps_has_a_character_that_a_script_can_hold():
 
 
 # ---------------------------------------------------------------------- the site with its explorer
-
-
-def build(output, **environment):
-    """Build a book of this one page: its links to chapters lead nowhere, so it is built without -W."""
-    output.mkdir(parents=True)
-    for name in ("_config.yml", "references.bib", f"{PAGE}.ipynb"):
-        (output / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, output / name)
-    for name in ("_ext", "_static"):
-        (output / name).symlink_to(ROOT / name)
-    (output / "_toc.yml").write_text(f"format: jb-book\nroot: {PAGE}\n")
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", output, "--all", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-    assert done.returncode == 0, done.stderr[-4000:]
-    return output / "_build" / "html"
 
 
 @pytest.fixture(scope="module")
@@ -801,10 +781,7 @@ def test_the_scripts_can_be_read(open_page, address):
 
 
 def test_without_the_model_the_book_is_built_and_says_what_is_missing(tmp_path, open_page):
-    (tmp_path / "empty" / bert.MINILM["folder"]).mkdir(parents=True)
-    (tmp_path / "empty" / bert.MINILM["folder"] / "__init__.py").touch()
-    path = os.pathsep.join([str(tmp_path / "empty"), os.environ.get("PYTHONPATH", "")])
-    built = build(tmp_path / "book", PYTHONPATH=path)
+    built = build_without(bert.MINILM["folder"], PAGE, tmp_path)
     page = open_page((built / f"{PAGE}.html").as_uri())
     assert page.get_by_text("make models").is_visible()
     assert page.locator(".figure svg").is_visible()

@@ -69,7 +69,7 @@ def test_version_licence_and_size_are_those_of_the_installed_package(row):
         [
             described.get("License-Expression") or "",
             described["License"] or "",
-            *described.get_all("Classifier"),
+            *(described.get_all("Classifier") or []),
         ]
     )
     assert row[3].replace(" ", "-") in said.replace(" ", "-")
