@@ -1,6 +1,6 @@
-"""Two pages that list what the book holds: its figures, and its experiments. Both are made anew with the book.
+"""Two pages that list what the book holds, made anew with it: its figures and its experiments.
 
-``figure-index`` reads the notebooks; ``experiment-index`` reads ``manyheads.experiments`` and the stored results.
+``figure-index`` reads the notebooks; ``experiment-index`` reads ``manyheads.experiments`` and what it stored.
 """
 
 import ast
@@ -46,7 +46,7 @@ def figures(cells):
 
 
 def first_sentence(words):
-    return re.match(r".+?[.;:](?= |$)", words)[0].rstrip(";:.") + "."
+    return re.match(r".+?[.;](?= |$)", words)[0].rstrip(";.") + "."
 
 
 def thumbnail(png):
@@ -75,6 +75,8 @@ def loaded(cells):
 
 def spoken(seconds):
     """Say a time as people do: 0.4 s, 17 s, 7 min, 1 h 31 min."""
+    if seconds < 0.01:
+        return "less than 0.01 s"
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 100:
@@ -103,7 +105,9 @@ class Index(SphinxDirective):
 
     def page(self, page):
         text, about = nodes.inline(), {"refdomain": "std", "reftype": "doc", "refexplicit": False}
-        return addnodes.pending_xref("", text, reftarget=f"/{page}", refdoc=self.env.docname, refwarn=True, **about)
+        return addnodes.pending_xref(
+            "", text, reftarget=f"/{page}", refdoc=self.env.docname, refwarn=True, **about
+        )
 
 
 class FigureIndex(Index):
@@ -142,19 +146,24 @@ class ExperimentIndex(Index):
         return [nodes.paragraph("", sums), *sections]
 
     def entry(self, name, sweep, pages):
-        seeds = f"{counted(len(sweep['seeds']), 'seed')}, " if sweep["seeds"] else "no seeds, "
+        settings, seeds = counted(len(sweep["settings"]), "setting"), counted(len(sweep["seeds"]), "seed")
         times = f"{spoken(sweep['cpu_s'])} of CPU time, {spoken(sweep['duration_s'])} by the clock"
-        took = nodes.paragraph("", f"{counted(len(sweep['settings']), 'setting')}, {seeds}{times}. Numbers: ")
-        took["classes"] = ["took"]
-        stored = f"results/{name}.json"
         file = nodes.literal("", f"{name}.json")
-        took += addnodes.download_reference("", "", file, reftarget=stored, refdoc=self.env.docname)
-        took += nodes.Text(". Read by: ")
-        for place, page in enumerate(pages):
-            took += [nodes.Text(", ")][: place > 0] + [self.page(page)]
-        took += nodes.Text(".")
+        where = {"reftarget": f"results/{name}.json", "refdoc": self.env.docname}
+        readers = [part for page in pages for part in (nodes.Text(", "), self.page(page))][1:]
+        facts = {
+            "Size": [nodes.Text(f"{settings}, {seeds if sweep['seeds'] else 'no seeds'}")],
+            "Took": [nodes.Text(times)],
+            "Numbers": [addnodes.download_reference("", "", file, **where)],
+            "Read by": readers or [nodes.Text("no chapter yet")],
+        }
+        listed = nodes.definition_list(classes=["facts"])
+        for fact, said in facts.items():
+            words = nodes.definition("", nodes.paragraph("", "", *said))
+            listed += nodes.definition_list_item("", nodes.term("", fact), words)
         command = nodes.literal_block(sweep["command"], sweep["command"], language="bash")
-        return self.section(f"experiment-{name}", name, nodes.paragraph("", sweep["question"]), took, command)
+        question = nodes.paragraph("", sweep["question"])
+        return self.section(f"experiment-{name}", name, question, listed, command)
 
 
 def setup(app):
