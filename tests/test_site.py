@@ -123,7 +123,7 @@ def test_nothing_moves_once_it_is_drawn(browser, served, name, width):
 
 
 def slow_fonts(route):
-    time.sleep(1.5)
+    time.sleep(2.5)
     route.continue_()
 
 
