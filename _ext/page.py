@@ -72,7 +72,7 @@ def label(table):
         return table[0]
     soup.table["class"] = ["stack"]
     for row in soup.select("tbody tr"):
-        for name, cell in zip(names, row("td"), strict=True):
+        for name, cell in zip(names, row(["th", "td"]), strict=True):
             cell["data-label"] = name
     return str(soup)
 

@@ -44,7 +44,7 @@ boxes.forEach((box) => watch.observe(box));
 const heard = document.createElement("p");
 heard.className = "heard";
 heard.setAttribute("aria-live", "polite");
-document.body.append(heard);
+document.querySelector("main").append(heard);
 
 async function copy(text, control, done) {
   await navigator.clipboard.writeText(text);
