@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 import pruned
+import theme_figures
+from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
 from manyheads import experiments
@@ -27,6 +29,15 @@ def stored(name):
             setting: {key: found[key] for key in wanted} for setting, found in sweep["settings"].items()
         },
     }
+
+
+def name_figures(app, doctree):
+    """Give each figure its name and its link, as the static ones have them."""
+    turned = [raw for raw in doctree.findall(nodes.raw) if ELEMENT.search(raw.astext())]
+    cells = theme_figures.cells(app.env, app.env.docname) if turned else []
+    ids = [cell["id"] for cell in cells if ELEMENT.search("".join(cell["source"]))]
+    for raw, cell_id in zip(turned, ids, strict=True):
+        raw.children = [nodes.Text(theme_figures.linked(raw.astext(), cell_id))]
 
 
 def bring_to_life(app, pagename, templatename, context, doctree):
@@ -56,6 +67,7 @@ def copy_scripts(app, exception):
 
 
 def setup(app):
+    app.connect("doctree-read", name_figures)
     app.connect("html-page-context", bring_to_life)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

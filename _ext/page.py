@@ -1,11 +1,16 @@
 """The page around the text: a small theme of our own, and the few places where markup needs mending."""
 
+import ast
 import re
 from pathlib import Path
+from urllib.parse import quote
 
+import yaml
+from bs4 import BeautifulSoup
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
+LONG = 60  # signs in a cell, from which on a table becomes a list on a narrow screen
 # kinds of code that site.css gives a colour: keywords, strings, numbers, names that are defined, comments
 COLOURED = re.compile("k[ncdr]?|ow|s[12adeir]?|m[bfhi]|n[cdf]|fm|c[1m]?")
 
@@ -24,6 +29,31 @@ def tell_sentences(app, doctree):
             block["classes"].append("sentences")
 
 
+def set_openings(app, doctree):
+    """Set objectives, time and needs of a chapter, one paragraph in its notebook, as a list of three."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if not paragraph.astext().startswith("Objectives:"):
+            continue
+        opening, words = nodes.definition_list(classes=["opening"]), nodes.paragraph()
+        for part in paragraph.children:
+            if isinstance(part, nodes.strong) and part.astext().endswith(":"):
+                words = nodes.paragraph()
+                term = nodes.term("", part.astext().rstrip(":"))
+                opening += nodes.definition_list_item("", term, nodes.definition("", words))
+            else:
+                words += part.deepcopy()
+        paragraph.replace_self(opening)
+
+
+def tell_claims(app, doctree):
+    """Mark the lines of code that assert: there a chapter settles its claims."""
+    for block in doctree.findall(nodes.literal_block):
+        if block.parent.get("nb_element") == "cell_code_source":
+            claims = (node for node in ast.walk(ast.parse(block.astext())) if isinstance(node, ast.Assert))
+            lines = [line for claim in claims for line in range(claim.lineno, claim.end_lineno + 1)]
+            block.setdefault("highlight_args", {})["hl_lines"] = lines
+
+
 def open_fold(translator, node):
     """Fold a cell away under one word, which is also its accessible name; MyST-NB gives it another one."""
     label = node["prompt_show"]
@@ -32,6 +62,42 @@ def open_fold(translator, node):
 
 def close_fold(translator, node):
     translator.body.append("</details>\n")
+
+
+def label(table):
+    """Name the column in each cell of a table with long texts: a list, where the screen is narrow."""
+    soup = BeautifulSoup(table[0], "html.parser")
+    names = [cell.get_text(" ", strip=True) for cell in soup.select("thead th")]
+    if len(names) < 3 or max(len(cell.get_text()) for cell in soup("td")) < LONG:
+        return table[0]
+    soup.table["class"] = ["stack"]
+    for row in soup.select("tbody tr"):
+        for name, cell in zip(names, row(["th", "td"]), strict=True):
+            cell["data-label"] = name
+    return str(soup)
+
+
+def elsewhere(config, page):
+    """Return where a notebook can be opened, by service; nowhere if ``_config.yml`` names no repository.
+
+    The keys are Jupyter Book's own: ``repository`` and ``launch_buttons``.
+    """
+    repository, hosts = config.get("repository", {}), config.get("launch_buttons", {})
+    if not repository.get("url"):
+        return {}
+    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(\.git)?/?", repository["url"])
+    if not found:
+        rule = "Colab and Binder open what lies on GitHub: repository.url must read https://github.com/OWNER/NAME"
+        raise ValueError(f"{rule}, not {repository['url']!r}; mend or remove it in _config.yml")
+    branch, book = repository.get("branch", "main"), repository.get("path_to_book", "").strip("/")
+    path = f"{book}/{page}.ipynb".lstrip("/")
+    addresses = {
+        "Colab": ("colab_url", f"github/{found[1]}/blob/{branch}/{path}"),
+        "Binder": ("binderhub_url", f"v2/gh/{found[1]}/{branch}?labpath={quote(path, safe='')}"),
+    }
+    return {
+        name: f"{hosts[key].rstrip('/')}/{rest}" for name, (key, rest) in addresses.items() if hosts.get(key)
+    }
 
 
 def keep_coloured(match):
@@ -44,7 +110,14 @@ def mend(app, pagename, templatename, context, doctree):
     context["css_files"] = [
         css for css in context["css_files"] if not any(name in str(css.filename) for name in others)
     ]
+    config = yaml.safe_load((Path(app.srcdir) / "_config.yml").read_text(encoding="utf-8"))
+    context["elsewhere"] = (
+        elsewhere(config, pagename) if context.get("sourcename", "").endswith(".ipynb") else {}
+    )
     body = context.get("body", "")
+    body = re.sub(r"<table.*?</table>", label, body, flags=re.DOTALL)
+    # the number of a chapter is quieter than its name
+    body = re.sub(r"<h1>(\d+ ·) ", r'<h1><span class="number">\1</span> ', body)
     # a wide table scrolls in its own box, not the page
     body = body.replace("<table", '<div class="scroll"><table').replace("</table>", "</table></div>")
     # docutils puts roles of printed books into a plain list, which then has no items
@@ -58,6 +131,8 @@ def setup(app):
     app.add_html_theme("quiet", Path(__file__).with_name("theme"))
     app.connect("doctree-read", name_solutions)
     app.connect("doctree-read", tell_sentences)
+    app.connect("doctree-read", set_openings)
+    app.connect("doctree-read", tell_claims)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("html-page-context", mend, priority=900)  # after the extensions that add their styles
     return {"parallel_read_safe": True, "parallel_write_safe": True}

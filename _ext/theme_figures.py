@@ -2,8 +2,10 @@
 
 A notebook stores a figure as SVG (drawn in the named colours of ``manyheads.plots``), as PNG for places that
 strip SVG, and as text: what it shows. Here each named colour becomes a CSS variable, as ``var(--mh-ink)``.
+Each figure has a name, from the id of its cell, and a link by which it can be shared.
 """
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -59,8 +61,33 @@ def themed(svg, alt, prefix):
     return ET.tostring(root, encoding="unicode"), strangers
 
 
-def is_bundle(node):
-    return isinstance(node, nodes.container) and node.get("nb_element") == "mime_bundle"
+def name(cell_id):
+    """Name a figure in its page; as stable as the id of its cell."""
+    return f"figure-{cell_id.removesuffix('-figure')}"
+
+
+def linked(markup, cell_id):
+    """Give a figure its name and a link to itself, whose address site.js copies."""
+    anchor = name(cell_id)
+    link = f'<a class="figure-link" href="#{anchor}">Link to this figure</a>'
+    return f'<div class="linked" id="{anchor}">{markup}{link}</div>'
+
+
+def cells(env, docname):
+    """Return the cells of a page's notebook; of another page, none."""
+    path = Path(env.doc2path(docname))
+    return json.loads(path.read_text(encoding="utf-8"))["cells"] if path.suffix == ".ipynb" else []
+
+
+def is_element(node, name):
+    return isinstance(node, nodes.container) and node.get("nb_element") == name
+
+
+def tell_cells(app, doctree):
+    """Note the id of each code cell while it is known which page is being read."""
+    known = cells(app.env, app.env.docname)
+    for node in doctree.findall(lambda node: is_element(node, "cell_code")):
+        node["cell_id"] = known[node["cell_index"]]["id"]
 
 
 class InlineFigures(SphinxPostTransform):
@@ -71,7 +98,8 @@ class InlineFigures(SphinxPostTransform):
 
     def run(self, **kwargs):
         ET.register_namespace("", SVG[1:-1])
-        for number, bundle in enumerate(list(self.document.findall(is_bundle)), 1):
+        bundles = [node for node in self.document.findall(nodes.container) if is_element(node, "mime_bundle")]
+        for number, bundle in enumerate(bundles, 1):
             forms = {form["mime_type"]: form for form in bundle.children}
             if not any(form.startswith("image/") for form in forms):
                 continue
@@ -86,9 +114,14 @@ class InlineFigures(SphinxPostTransform):
             if strangers:
                 problem = "a figure uses colours that plots doesn't name: %s"
                 logger.warning(problem, ", ".join(sorted(strangers)), location=bundle)
-            bundle.replace_self(nodes.raw("", f'<div class="figure">{markup}</div>', format="html"))
+            cell = bundle.parent
+            while "cell_id" not in cell:
+                cell = cell.parent
+            figure = linked(f'<div class="figure">{markup}</div>', cell["cell_id"])
+            bundle.replace_self(nodes.raw("", figure, format="html"))
 
 
 def setup(app):
+    app.connect("doctree-read", tell_cells)
     app.add_post_transform(InlineFigures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,6 +40,19 @@ const watch = new ResizeObserver((entries) => {
 });
 boxes.forEach((box) => watch.observe(box));
 
+// What a page says to those who hear it.
+const heard = document.createElement("p");
+heard.className = "heard";
+heard.setAttribute("aria-live", "polite");
+document.querySelector("main").append(heard);
+
+async function copy(text, control, done) {
+  await navigator.clipboard.writeText(text);
+  const name = control.textContent;
+  control.textContent = heard.textContent = done;
+  setTimeout(() => { control.textContent = name; heard.textContent = ""; }, 1500);
+}
+
 // Copy buttons, where the browser lets a page write to the clipboard.
 if (navigator.clipboard) {
   for (const code of document.querySelectorAll(".cell_input pre, .cell_output div[class^=highlight-python] pre, section > div[class^=highlight-] pre")) {
@@ -47,14 +60,16 @@ if (navigator.clipboard) {
     button.className = "copy";
     button.type = "button";
     button.textContent = "Copy";
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(code.textContent);
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1500);
-    });
+    button.addEventListener("click", () => copy(code.textContent, button, "Copied"));
     code.parentElement.append(button);
   }
 }
+
+// The link below a figure leads to it; over the web it also copies its address.
+document.querySelector("main").addEventListener("click", (event) => {
+  const link = event.target.closest(".figure-link");
+  if (link && navigator.clipboard && location.protocol !== "file:") copy(link.href, link, "Link copied");
+});
 
 // The contents show which section is being read.
 const links = new Map();

@@ -6,9 +6,10 @@ Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures 
 import gzip
 import re
 import shutil
+import time
 from html import unescape
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 import nbformat
 import pytest
@@ -101,7 +102,104 @@ def test_formulas_are_drawn(open_page, site, name):
     assert not re.search(r"\$|\\[(\[a-z]", page.evaluate(rest))
 
 
+SHIFTS = """
+    window.shift = 0;
+    new PerformanceObserver((seen) => seen.getEntries().forEach((entry) => (window.shift += entry.value)))
+        .observe({type: 'layout-shift'});
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_moves_once_it_is_drawn(browser, served, name, width):
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.add_init_script(SHIFTS)
+    page.goto(f"{served}{name}.html")
+    page.wait_for_function("!document.documentElement.classList.contains('waiting')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("shift") <= 0.05
+    context.close()
+
+
+def slow_fonts(route):
+    time.sleep(2.5)
+    route.continue_()
+
+
+def test_a_page_whose_fonts_are_late_does_without_them(browser, served):
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script(SHIFTS)
+    page.route("**/*.woff2", slow_fonts)
+    page.goto(f"{served}{TOC['root']}.html", wait_until="commit")
+    page.wait_for_function("document.documentElement.classList.contains('late')")
+    assert page.locator("h1").is_visible()
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(300)
+    assert "Source" not in page.evaluate("getComputedStyle(document.body).fontFamily")
+    assert page.evaluate("shift") <= 0.05
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_little_stands_before_the_first_picture_of_a_page(site, name):
+    page = BeautifulSoup(html(site, name), "html.parser")
+    assert not page.select("head script[src]:not([defer])")
+    styles = [urlsplit(style["href"]).path for style in page.select("link[rel=stylesheet]")]
+    blocking = [(site / name).parent / style for style in styles]
+    assert sum(len(gzip.compress(style.read_bytes())) for style in blocking) <= 20_000
+    assert len(gzip.compress(html(site, name).encode())) <= 250_000
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_whatever_can_be_touched_is_large_enough(open_page, served, name):
+    page = open_page(f"{served}{name}.html", width=390)
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    small = """() => [...document.querySelectorAll('a, button, input, select, summary')].filter((target) => {
+        const {width, height} = target.getBoundingClientRect();
+        const display = getComputedStyle(target).display;
+        const inText = target.matches('a') && display === 'inline';  // of these the rule asks nothing
+        return target.checkVisibility() && width > 0 && !inText && (width < 24 || height < 24);
+    }).map((target) => target.outerHTML.slice(0, 120))"""
+    assert page.evaluate(small) == []
+
+
 # ---------------------------------------------------------------------- getting about
+
+TERMS = re.findall(
+    r"^(\S.*)\n  \S",
+    (ROOT / "chapters" / "glossary.md").read_text().partition(":::{glossary}")[2],
+    re.MULTILINE,
+)
+
+
+def found(page, start, words):
+    """Ask the search page; return where its results lead."""
+    page.goto(f"{start}search.html?q={quote(words)}")
+    page.get_by_text("Search finished").wait_for()
+    return [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
+
+
+@pytest.mark.parametrize("base", ["http", "disk"])
+def test_search_finds_every_word_of_the_glossary(open_page, served, site, base):
+    start = served if base == "http" else f"{site.as_uri()}/"
+    page = open_page(f"{start}search.html")
+    assert len(TERMS) > 70
+    lost = [
+        term
+        for term in (TERMS if base == "http" else TERMS[::10])
+        if not any("glossary.html" in address for address in found(page, start, term))
+    ]
+    assert not lost
+    assert not page.faults
+
+
+def test_search_finds_what_pages_write_as_a_formula(open_page, served):
+    page = open_page(f"{served}search.html")
+    for symbol in ("W_o", "W_Q", "d_model"):
+        addresses = " ".join(found(page, served, symbol))
+        assert all(name in addresses for name in ("notation.html", "splitting-into-heads.html")), symbol
 
 
 @pytest.mark.parametrize("base", ["http", "disk"])
@@ -255,10 +353,10 @@ FIGURE_FAULTS = {
 }
 
 
-def book(folder, words, figures):
-    """Write a book of one page with this site's settings."""
-    for name in ("_config.yml", "references.bib"):
-        shutil.copy(ROOT / name, folder)
+def book(folder, words, figures, settings=""):
+    """Write a book of one page with this site's settings, and more."""
+    shutil.copy(ROOT / "references.bib", folder)
+    (folder / "_config.yml").write_text((ROOT / "_config.yml").read_text() + settings)
     (folder / "_ext").symlink_to(ROOT / "_ext")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n")
     bundles = [
@@ -276,6 +374,27 @@ def test_a_sound_book_is_built(tmp_path):
         tmp_path, "# Sound\n\n$\\frac{1}{2}$", [(SVG.format(plots.INK), "A square in the colour of ink.")]
     )
     assert done.returncode == 0, done.stderr
+    assert "Open in" not in html(tmp_path / "_build" / "html", "page")
+
+
+def test_a_book_with_a_public_home_opens_there(tmp_path):
+    home = "repository: {url: https://github.com/some/book, branch: trunk, path_to_book: in/here}\n"
+    done = book(tmp_path, "# At home", [(SVG.format(plots.INK), "A square in the colour of ink.")], home)
+    assert done.returncode == 0, done.stderr
+    page = BeautifulSoup(html(tmp_path / "_build" / "html", "page"), "html.parser")
+    assert {link.text: link["href"] for link in page.select("p.download a:not([download])")} == {
+        "Open in Colab": "https://colab.research.google.com/github/some/book/blob/trunk/in/here/page.ipynb",
+        "Open in Binder": "https://mybinder.org/v2/gh/some/book/trunk?labpath=in%2Fhere%2Fpage.ipynb",
+    }
+
+
+def test_a_home_that_neither_service_knows_is_refused(tmp_path):
+    done = book(tmp_path, "# Abroad", [], "repository: {url: https://example.org/book}\n")
+    assert done.returncode != 0
+    assert (
+        "repository.url must read https://github.com/OWNER/NAME, not 'https://example.org/book'"
+        in done.stderr
+    )
 
 
 @pytest.fixture(scope="module")

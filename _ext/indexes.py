@@ -1,0 +1,172 @@
+"""Two pages that list what the book holds, made anew with it: its figures and its experiments.
+
+``figure-index`` reads the notebooks; ``experiment-index`` reads ``manyheads.experiments`` and what it stored.
+"""
+
+import ast
+import base64
+import io
+import re
+
+import theme_figures
+from docutils import nodes
+from live_figures import ELEMENT
+from PIL import Image
+from sphinx import addnodes
+from sphinx.util.docutils import SphinxDirective
+
+from manyheads import experiments
+
+THUMB = (360, 240)  # pixels, twice what is shown
+SLIDERS = (
+    '<svg viewBox="0 0 48 32" aria-hidden="true"><path d="M4 8h40M4 16h40M4 24h40"/>'
+    '<circle cx="32" cy="8" r="3.5"/><circle cx="14" cy="16" r="3.5"/><circle cx="25" cy="24" r="3.5"/></svg>'
+)
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def figures(cells):
+    """Yield each figure: the heading above, the id of its cell, what it shows, its PNG if it stands still."""
+    heading = ""
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            for line in source(cell).splitlines():
+                if found := re.match(r"#+ (.+)", line):
+                    heading = found[1]
+            if ELEMENT.search(source(cell)):
+                words = re.sub(r"<[^>]+>|\s+", " ", source(cell)).partition(": ")[2].strip()
+                yield heading, cell["id"], words[0].upper() + words[1:], None
+        for output in cell.get("outputs", []):
+            if "image/svg+xml" in output.get("data", {}):
+                words = " ".join("".join(output["data"]["text/plain"]).split())
+                yield heading, cell["id"], words, output["data"]["image/png"]
+
+
+def first_sentence(words):
+    return re.match(r".+?[.;](?= |$)", words)[0].rstrip(";.") + "."
+
+
+def thumbnail(png):
+    """Return a small picture that is part of the page: it needs no request."""
+    picture, small = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), io.BytesIO()
+    picture.thumbnail(THUMB, Image.Resampling.LANCZOS)
+    picture.save(small, "webp", quality=55, method=6)
+    data = base64.b64encode(small.getvalue()).decode()
+    width, height = (side // 2 for side in picture.size)
+    return f'<img alt="" width="{width}" height="{height}" src="data:image/webp;base64,{data}">'
+
+
+def loaded(cells):
+    """Return the names of the sweeps that a notebook reads: given to a call, listed for a loop, or drawn."""
+    names = set()
+    for cell in cells:
+        names.update(sweep for _, _, sweep in ELEMENT.findall(source(cell)))
+        if cell["cell_type"] != "code":
+            continue
+        for node in ast.walk(ast.parse(source(cell))):
+            within = getattr(node, "args", None) or getattr(node, "elts", None)
+            if isinstance(within, list):
+                names.update(part.value for part in within if isinstance(part, ast.Constant))
+    return names & set(experiments.EXPERIMENTS)
+
+
+def spoken(seconds):
+    """Say a time as people do: 0.4 s, 17 s, 7 min, 1 h 31 min."""
+    if seconds < 0.01:
+        return "less than 0.01 s"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def counted(number, thing):
+    return f"{number} {thing}{'s'[: number != 1]}"
+
+
+class Index(SphinxDirective):
+    """What both share: the pages in their order, sections, links."""
+
+    def pages(self):
+        for page in (self.config.root_doc, *self.config.external_site_map.root.child_files()):
+            self.env.note_dependency(self.env.doc2path(page))
+            yield page, theme_figures.cells(self.env, page)
+
+    def words(self, text):
+        return self.state.inline_text(text, self.lineno)[0]
+
+    def section(self, anchor, title, *content):
+        return nodes.section("", nodes.title("", "", *self.words(title)), *content, ids=[anchor])
+
+    def page(self, page):
+        text, about = nodes.inline(), {"refdomain": "std", "reftype": "doc", "refexplicit": False}
+        return addnodes.pending_xref(
+            "", text, reftarget=f"/{page}", refdoc=self.env.docname, refwarn=True, **about
+        )
+
+
+class FigureIndex(Index):
+    """Every figure of every notebook, below the title of its chapter."""
+
+    def run(self):
+        return [
+            self.section(f"in-{page.rpartition('/')[2]}", re.match("# (.+)", source(cells[0]))[1], gallery)
+            for page, cells in self.pages()
+            if (gallery := nodes.container("", *self.entries(page, cells), classes=["gallery"])).children
+        ]
+
+    def entries(self, page, cells):
+        for heading, cell_id, words, png in figures(cells):
+            address = f"{page.rpartition('/')[2]}.html#{theme_figures.name(cell_id)}"
+            turnable = [] if png else [nodes.inline("", "to turn", classes=["turnable"])]
+            picture = f'<div class="thumb">{thumbnail(png) if png else SLIDERS}</div>'
+            link = nodes.reference("", "", *self.words(heading), refuri=address, internal=True)
+            title = nodes.paragraph("", "", link, nodes.Text(" "), *turnable)
+            said = nodes.paragraph("", first_sentence(words))
+            yield nodes.container("", nodes.raw("", picture, format="html"), title, said, classes=["entry"])
+
+
+class ExperimentIndex(Index):
+    """Every sweep: its question, what it took, how to make it again, and who reads it."""
+
+    def run(self):
+        read = [(page, loaded(cells)) for page, cells in self.pages()]
+        sweeps = {name: experiments.load(name) for name in experiments.EXPERIMENTS}
+        total = spoken(sum(sweep["cpu_s"] for sweep in sweeps.values()))
+        sums = f"There are {len(sweeps)} experiments. On one thread they took {total} of CPU time."
+        sections = (
+            self.entry(name, sweep, [page for page, names in read if name in names])
+            for name, sweep in sweeps.items()
+        )
+        return [nodes.paragraph("", sums), *sections]
+
+    def entry(self, name, sweep, pages):
+        settings, seeds = counted(len(sweep["settings"]), "setting"), counted(len(sweep["seeds"]), "seed")
+        times = f"{spoken(sweep['cpu_s'])} of CPU time, {spoken(sweep['duration_s'])} by the clock"
+        file = nodes.literal("", f"{name}.json")
+        where = {"reftarget": f"results/{name}.json", "refdoc": self.env.docname}
+        readers = [part for page in pages for part in (nodes.Text(", "), self.page(page))][1:]
+        facts = {
+            "Size": [nodes.Text(f"{settings}, {seeds if sweep['seeds'] else 'no seeds'}")],
+            "Took": [nodes.Text(times)],
+            "Numbers": [addnodes.download_reference("", "", file, **where)],
+            "Read by": readers or [nodes.Text("no chapter yet")],
+        }
+        listed = nodes.definition_list(classes=["facts"])
+        for fact, said in facts.items():
+            words = nodes.definition("", nodes.paragraph("", "", *said))
+            listed += nodes.definition_list_item("", nodes.term("", fact), words)
+        command = nodes.literal_block(sweep["command"], sweep["command"], language="bash")
+        question = nodes.paragraph("", sweep["question"])
+        return self.section(f"experiment-{name}", name, question, listed, command)
+
+
+def setup(app):
+    app.add_directive("figure-index", FigureIndex)
+    app.add_directive("experiment-index", ExperimentIndex)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
