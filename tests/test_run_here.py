@@ -100,7 +100,11 @@ def said(cells, number, book=None):
 def test_a_run_shows_prints_and_the_last_value_of_its_own_cell_only():
     cells = ["import math", "print('above')\nx = 2", "print('here')\nx + math.floor(1.5)"]
     assert said(cells, 2) == (True, "here\n3\n")
-    assert said(cells, 2) == (True, "here\n3\n"), "a second run must begin afresh"
+
+
+def test_nothing_stays_from_one_run_to_the_next():
+    assert said(["left_over = 1"], 0) == (True, "")
+    assert "NameError" in said(["left_over"], 0)[1]
 
 
 def test_the_reader_may_break_the_numbers_of_the_book():
