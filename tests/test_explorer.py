@@ -684,28 +684,22 @@ def test_it_works_from_the_disk(open_page, site):
 LONG = "The old man who was sitting on the bench near the river said that " * 6
 
 
-def test_the_page_never_freezes(open_page, address):
-    """The least of three tries, since other programs also take time."""
-
-    def longest():
-        page = open_page(address)
-        page.evaluate("""() => {
-            window.tasks = [0];
-            const watch = (list) => window.tasks.push(...list.getEntries().map((task) => task.duration));
-            new PerformanceObserver(watch).observe({ entryTypes: ['longtask'] });
-        }""")
-        load(page)
-        page.get_by_label("Your sentence").fill(LONG)
-        press(page, "Look")
-        press(page, "Switch L5H11 off")
-        page.get_by_role("radio", name="Table").check()
-        page.get_by_role("radio", name="Matrix").check()
-        return max(page.evaluate("window.tasks"))
-
-    found = []
-    while not found or (len(found) < 3 and found[-1] > MAX_FREEZE):
-        found.append(longest())
-    assert min(found) <= MAX_FREEZE
+def test_the_page_never_freezes(browser, open_page, address):
+    """In time of the page's own thread, so that other programs on the machine don't count."""
+    page = open_page(address)
+    browser.start_tracing(page=page, categories=["toplevel"])
+    load(page)
+    page.get_by_label("Your sentence").fill(LONG)
+    press(page, "Look")
+    press(page, "Switch L5H11 off")
+    for view in ("Table", "Matrix"):
+        page.get_by_role("radio", name=view).check()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    threads = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    runs = [e for e in events if e["name"].endswith("RunTask") and "tdur" in e]
+    longest = max(e["tdur"] / 1000 for e in runs if threads.get((e["pid"], e["tid"])) == "CrRendererMain")
+    print(f"longest task of the page: {longest:.0f} ms")
+    assert 1 < longest <= MAX_FREEZE
 
 
 def test_thirteen_tokens_take_two_seconds_at_most(page):
