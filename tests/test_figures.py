@@ -654,13 +654,17 @@ def test_a_click_into_the_chart_chooses_a_model(turn):
 def test_what_the_interval_cannot_tell_apart_is_said(turn):
     _, figure = turn(PRUNE)
     models, _ = stored_models()
-    intact = models["gradient", 0][1]
-    for rule in (*RULES, "int8"):
-        choose(figure, rule)
-        low, high = interval(models[rule, None][1] - intact)
+    intact, told = models["gradient", 0][1], set()
+    for choice, n in (*((rule, None) for rule in (*RULES, "int8")), ("gradient", 12), ("leave one out", 12)):
+        choose(figure, choice)
+        if n:
+            slide(figure, "heads removed", 1)
+        low, high = interval(models[choice, n][1] - intact)
         said = figure.locator(".sentence").inner_text().partition("After a short")[0]
-        assert ("can't tell it from the intact model" in said) == (low <= 0 <= high)
+        assert ("can't tell it from the intact model" in said) == (low <= 0 <= high), (choice, n)
         assert ("below the intact model" in said) == (high < 0)
+        told.add((low <= 0 <= high, models[choice, n][1].mean() < intact.mean()))
+    assert told == {(False, True), (True, True), (True, False)}  # below, perhaps below, perhaps above
 
 
 # ---------------------------------------------------------------------- everyone can turn them
