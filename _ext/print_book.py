@@ -98,6 +98,11 @@ def save_fonts(folder):
         for weight in WEIGHTS:
             font = TTFont(ROOT / "_static" / "fonts" / f"{name}.woff2")
             font = instancer.instantiateVariableFont(font, {"wght": weight})
+            for table in font[
+                "cmap"
+            ].tables:  # these letters look like ‘ and ’, and would stand for them in the text
+                table.cmap.pop(0x2BB, None)
+                table.cmap.pop(0x2BC, None)
             font.flavor = None
             font.save(folder / f"{name}-{weight}.ttf")
 
