@@ -117,7 +117,7 @@ def test_the_outline_has_every_page_and_section(pdf, articles):
 def test_the_contents_tell_the_page_of_every_heading(pdf, text, articles, book):
     """In the contents, in the outline, and in the text."""
     lines = [
-        (words(line.select_one(".words")), line.select_one(".number").text) for line in book.select("nav li")
+        (words(line.select_one(".words")), line.select_one(".at").text) for line in book.select("nav li")
     ]
     headings = [words(heading) for article in articles for heading in article.select("h1, h2")]
     assert [title for title, _ in lines] == headings
@@ -273,7 +273,7 @@ def test_a_printed_page_follows_the_same_rules(open_page, served):
     page = open_page(f"{served}chapters/splitting-into-heads.html", width=627)
     page.emulate_media(media="print")
     assert page.locator(".fold.solution pre").first.is_visible()
-    for away in (".fold.code", "header.site", "nav.turn", ".live", ".headerlink", ".download"):
+    for away in (".fold.code", "header.site", "nav.turn", ".live", ".headerlink", "p.download"):
         assert not page.locator(away).first.is_visible(), away
     link = page.locator("a.external", has_text="nanoGPT#629")
     shown = link.evaluate("(link) => getComputedStyle(link, '::after').content")
