@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 TORCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint notebooks results bench models
+.PHONY: help book pdf serve lab test lint notebooks results bench models
 
 help:  ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 book: $(READY) models  ## build the site into _build/html
 	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
 	@echo "The book is ready. Open $(CURDIR)/_build/html/index.html, or run: make serve"
+
+pdf: book  ## print the whole book into _build/pdf (needs a Chromium)
+	$(BIN)/python _ext/print_book.py _build
 
 serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

@@ -110,6 +110,7 @@ def mend(app, pagename, templatename, context, doctree):
     context["css_files"] = [
         css for css in context["css_files"] if not any(name in str(css.filename) for name in others)
     ]
+    context["css_files"].sort(key=lambda css: "print.css" in str(css.filename))  # paper has the last word
     config = yaml.safe_load((Path(app.srcdir) / "_config.yml").read_text(encoding="utf-8"))
     context["elsewhere"] = (
         elsewhere(config, pagename) if context.get("sourcename", "").endswith(".ipynb") else {}
@@ -123,6 +124,12 @@ def mend(app, pagename, templatename, context, doctree):
     # docutils puts roles of printed books into a plain list, which then has no items
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     body = re.sub(r' role="doc-(backlink|biblioref|noteref)"', "", body)
+    # print.css writes out where a link leads, unless its words say it
+    body = re.sub(
+        r'<a class="reference external"( href="([^"]+)">\2</a>)',
+        r'<a class="reference external address"\1',
+        body,
+    )
     # most of a page's elements would be pieces of code that have no colour of their own
     context["body"] = re.sub(r'<span class="(\w{1,2})">([^<]*)</span>', keep_coloured, body)
 

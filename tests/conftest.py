@@ -7,7 +7,6 @@ import contextlib
 import functools
 import http.server
 import os
-import shutil
 import threading
 
 import pytest
@@ -15,6 +14,7 @@ import torch
 from hypothesis import settings
 from pages import ROOT, build
 from playwright.sync_api import sync_playwright
+from print_book import launch
 
 os.environ["MPLBACKEND"] = "agg"
 torch.set_num_threads(1)
@@ -69,17 +69,11 @@ def served(site, serve):
 
 @pytest.fixture(scope="session")
 def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium found: install Debian's package chromium")
-    quiet = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-    ]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=quiet)
+        try:
+            chromium = launch(playwright)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
         yield chromium
         chromium.close()
 

@@ -1,0 +1,180 @@
+"""Prints the built site as one PDF: ``python _ext/print_book.py _build`` writes ``_build/pdf/``.
+
+The pages are put one behind the other into one page, which Chromium prints. How paper looks is said in
+``_static/print.css``, for this book and for a page that a reader prints. Chromium can't write page numbers
+into the contents: the first print tells them, the second one carries them.
+"""
+
+import logging
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import jinja2
+import pypdf
+import yaml
+from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
+from fontTools.varLib import instancer
+from playwright.sync_api import sync_playwright
+from pypdf.generic import NameObject, TextStringObject
+
+logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects wrong by two, to no harm
+
+ROOT = Path(__file__).parent.parent
+FONTS = ("source-serif-4", "source-serif-4-italic", "source-sans-3")
+WEIGHTS = (400, 600)
+FORMULA = re.compile(
+    r'<span class="katex-mathml">.*?<annotation encoding="application/x-tex">(.*?)</annotation>'
+    r'</semantics></math></span><span class="katex-html" aria-hidden="true">',
+    re.DOTALL,
+)
+HEADING = re.compile(r'<h([1-6])>(.*?)<a class="headerlink" href="#([^"]+)".*?</a></h\1>', re.DOTALL)
+
+
+def launch(playwright):
+    """Start a Chromium: the system's, or else the one that Playwright has installed."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    program = next(filter(None, found), playwright.chromium.executable_path)
+    if not Path(program).exists():
+        raise FileNotFoundError(
+            "no Chromium found. Install one (Debian: apt install chromium), "
+            "or let Playwright bring its own: .venv/bin/playwright install chromium"
+        )
+    quiet = ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    return playwright.chromium.launch(executable_path=program, args=quiet)
+
+
+def on_paper(body, name):
+    """Return a page's text with names and links that hold in the book, without what paper can't show."""
+    body = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{name}.", body)
+    body = re.sub(r'href="([\w-]+)\.html"', r'href="#\1"', body)
+    body = re.sub(r'href="([\w-]+)\.html#', r'href="#\1.', body)
+    body = re.sub(r'<a [^>]*href="\.\./[^>]*>(.*?)</a>', r"\1", body)  # files of the site
+    body = re.sub(r'<script type="application/json">.*?</script>', "", body)
+    # PDF readers speak a picture's text, but know no MathML
+    return FORMULA.sub(r'<span class="katex-html" role="img" aria-label="\1">', body)
+
+
+def plain(words):
+    """Return a heading as text: the outline of a PDF holds no formulas."""
+    heading = BeautifulSoup(words, "html.parser")
+    for formula in heading.select(".katex"):
+        tex = formula.select_one("[aria-label]")["aria-label"]
+        formula.replace_with(re.sub(r"\\text|[{}]", "", tex.replace(r"\sqrt", "√")))
+    return heading.get_text()
+
+
+def read(site, file):
+    """Return a built page: its name, its text and its headings."""
+    html = (site / f"{file}.html").read_text(encoding="utf-8")
+    name = Path(file).name
+    body = on_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name)
+    headings = [
+        {"level": int(level), "words": words, "id": target} for level, words, target in HEADING.findall(body)
+    ]
+    return {"name": name, "body": body, "headings": headings, "title": headings[0]["words"]}
+
+
+def parts(site):
+    """Return the parts of the book in the order of its contents, each with its caption and pages."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [
+        {"caption": None, "pages": [read(site, toc["root"])]},
+        *(
+            {
+                "caption": part["caption"],
+                "pages": [read(site, entry["file"]) for entry in part["chapters"]],
+            }
+            for part in toc["parts"]
+        ),
+    ]
+
+
+def save_fonts(folder):
+    """Write the book's fonts in the weights that it uses: a PDF can't hold a font of variable weight."""
+    for name in FONTS:
+        for weight in WEIGHTS:
+            font = TTFont(ROOT / "_static" / "fonts" / f"{name}.woff2")
+            font = instancer.instantiateVariableFont(font, {"wght": weight})
+            for table in font[
+                "cmap"
+            ].tables:  # these letters look like ‘ and ’, and would stand for them in the text
+                table.cmap.pop(0x2BB, None)
+                table.cmap.pop(0x2BC, None)
+            font.flavor = None
+            font.save(folder / f"{name}-{weight}.ttf")
+
+
+def print_pages(browser, html, pdf):
+    """Print a page to a PDF, and return on which of its pages each place is that a link leads to."""
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(html.as_uri())
+    page.pdf(path=pdf, prefer_css_page_size=True, print_background=True, tagged=True, outline=True)
+    page.close()
+    printed = pypdf.PdfReader(pdf)
+    return {
+        name.removeprefix("/"): printed.get_destination_page_number(place) + 1
+        for name, place in printed.named_destinations.items()
+    }
+
+
+def bookmarks(parent):
+    """Yield the items of a PDF's outline in their order."""
+    item = parent.get("/First")
+    while item:
+        yield item.get_object()
+        yield from bookmarks(item)
+        item = item.get_object().get("/Next")
+
+
+def finish(pdf, metadata, headings):
+    """Say what the book is instead of what printed it and when, and make its outline plain text."""
+    writer = pypdf.PdfWriter(clone_from=pdf)
+    writer.metadata = metadata
+    for item, words in zip(bookmarks(writer.root_object["/Outlines"]), headings, strict=True):
+        item[NameObject("/Title")] = TextStringObject(plain(words))
+    writer.write(pdf)
+
+
+def main(browser, build):
+    """Print the site that lies in the folder ``html`` of a build into its folder ``pdf``."""
+    site, folder = build / "html", build / "pdf"
+    folder.mkdir(exist_ok=True)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    start = (site / "chapters" / "start.html").read_text(encoding="utf-8")
+    book = {
+        "title": config["title"],
+        "author": config["author"],
+        "question": re.search("<p><strong>(.*?)</strong></p>", start)[1],
+        "licence": re.search("<footer>(.*?)</footer>", start, re.DOTALL)[1],
+        "mark": (ROOT / "_ext" / "theme" / "mark.svg").read_text(encoding="utf-8"),
+        "fonts": FONTS,
+        "weights": WEIGHTS,
+        "parts": parts(site),
+    }
+    save_fonts(folder)
+    template = jinja2.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    html, pdf = folder / "book.html", folder / "one-head-many-heads.pdf"
+    numbers, found = None, {}
+    while found != numbers:
+        numbers = found
+        html.write_text(template.render(book, numbers=numbers), encoding="utf-8")
+        found = print_pages(browser, html, pdf)
+    headings = [
+        heading["words"] for part in book["parts"] for page in part["pages"] for heading in page["headings"]
+    ]
+    metadata = {"/Title": book["title"], "/Author": book["author"], "/Subject": book["question"]}
+    finish(pdf, metadata, ["Contents", *headings])
+    print(f"The book is printed: {pdf}")
+
+
+if __name__ == "__main__":
+    with sync_playwright() as playwright:
+        try:
+            browser = launch(playwright)
+        except FileNotFoundError as error:
+            sys.exit(f"The book is not printed: {error}")
+        main(browser, Path(sys.argv[1]).resolve())
+        browser.close()
