@@ -27,10 +27,11 @@ FONTS = ("source-serif-4", "source-serif-4-italic", "source-sans-3")
 WEIGHTS = (400, 600)
 FORMULA = re.compile(
     r'<span class="katex-mathml">.*?<annotation encoding="application/x-tex">(.*?)</annotation>'
-    r'</semantics></math></span><span class="katex-html" aria-hidden="true">',
+    r'</semantics></math></span><span [^>]*class="katex-html"[^>]*>',
     re.DOTALL,
 )
-HEADING = re.compile(r'<h([1-6])>(.*?)<a class="headerlink" href="#([^"]+)".*?</a></h\1>', re.DOTALL)
+LINKED = re.compile(r'<h([1-6])>(.*?)<a class="headerlink" href="#([^"]+)".*?</a></h\1>', re.DOTALL)
+HEADING = re.compile(r'<h([1-6]) id="([^"]+)">(.*?)</h\1>', re.DOTALL)
 
 
 def launch(playwright):
@@ -46,6 +47,13 @@ def launch(playwright):
     return playwright.chromium.launch(executable_path=program, args=quiet)
 
 
+def name_headings(body):
+    """Give a heading the name of its section: the section may begin at the foot of the page before."""
+    for _, _, name in LINKED.findall(body):
+        body = body.replace(f' id="{name}"', "", 1)
+    return LINKED.sub(r'<h\1 id="\3">\2</h\1>', body)
+
+
 def on_paper(body, name):
     """Return a page's text with names and links that hold in the book, without what paper can't show."""
     body = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{name}.", body)
@@ -53,6 +61,7 @@ def on_paper(body, name):
     body = re.sub(r'href="([\w-]+)\.html#', r'href="#\1.', body)
     body = re.sub(r'<a [^>]*href="\.\./[^>]*>(.*?)</a>', r"\1", body)  # files of the site
     body = re.sub(r'<script type="application/json">.*?</script>', "", body)
+    body = name_headings(body)
     # PDF readers speak a picture's text, but know no MathML
     return FORMULA.sub(r'<span class="katex-html" role="img" aria-label="\1">', body)
 
@@ -72,7 +81,7 @@ def read(site, file):
     name = Path(file).name
     body = on_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name)
     headings = [
-        {"level": int(level), "words": words, "id": target} for level, words, target in HEADING.findall(body)
+        {"level": int(level), "words": words, "id": target} for level, target, words in HEADING.findall(body)
     ]
     return {"name": name, "body": body, "headings": headings, "title": headings[0]["words"]}
 
