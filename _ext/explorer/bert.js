@@ -126,7 +126,7 @@ function bert() {
           for (let i = 0; i < size; i++) mixed[q * width + head * size + i] += gates[head] * row[k] * qkv[value(k) + i];
         });
       }
-      for (let k = 0; k < n; k++) {              // the length of W_o v: what a weight of 1 would bring
+      for (let k = 0; k < n; k++) {              // the length of v W_O: what a weight of 1 would bring
         let square = 0;
         for (let row = 0; row < width; row++) {
           let product = 0;

@@ -226,7 +226,7 @@
   const selected = () => state.layer * HEADS + state.head;
   const kind = (i) => model.about.kinds[Math.floor(i / HEADS)][i % HEADS];
 
-  // A contribution is the length of weight · W_o v; of each row we show the shares, so that it can be held against weights.
+  // A contribution is the length of weight · v W_O; of each row we show the shares, so that it can be held against weights.
   function shares(map, n) {
     const out = new Float32Array(map.length);
     for (let q = 0; q < n; q++) {
@@ -420,7 +420,7 @@
     const off = state.off.has(selected());
     const parts = [
       [`Layer ${state.layer}, head ${state.head}`, `Measured in chapter 5: ${KINDS[kind(selected())]}${off ? ". Switched off: this is what it would see" : ""}`, heads[selected()], name()],
-      [all, "What a single view would see", mean, "average"],
+      [all, "All looks in a single view", mean, "average"],
     ];
     const drawPanel = (i) => {
       const [title, under, map, label] = parts[i];
