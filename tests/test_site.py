@@ -177,7 +177,7 @@ TERMS = re.findall(
 def found(page, start, words):
     """Ask the search page; return where its results lead."""
     page.goto(f"{start}search.html?q={quote(words)}")
-    page.get_by_text("Search finished").wait_for()
+    page.get_by_text(re.compile("Search finished|did not match")).wait_for()
     return [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
 
 
