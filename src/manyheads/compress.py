@@ -49,7 +49,9 @@ PUBLISHED = (
     Published("TinyBERT-6", 6, 12, 768, "learns hidden states and *attention maps*", "Jiao 2020"),
     Published("TinyBERT-4", 4, 12, 312, "learns hidden states and *attention maps*", "Jiao 2020"),
     Published("MiniLM-L6", 6, 12, 384, "learns the last layer's attention", "Wang 2020"),
-    Published("MobileBERT", 24, 4, 128, "narrow by design (512 between blocks), learns layer by layer", "Sun 2020"),
+    Published(
+        "MobileBERT", 24, 4, 128, "narrow by design (512 between blocks), learns layer by layer", "Sun 2020"
+    ),
     Published("BERT-Tiny", 2, 2, 128, "trained from scratch, then taught", "Turc 2019"),
 )
 
