@@ -35,7 +35,7 @@ def by_a_ranking():
     """Give each model that a ranking leaves, and its ranks: a row a lot, a column a query."""
     ends = {0: "intact", N_HEADS: "no attention"}  # the same for all rankings
     for ranking in RANKINGS:
-        lots = [one for name, one in BY_RANKING.items() if name.startswith(ranking)]
+        lots = [one for name, one in BY_RANKING.items() if name.rstrip(" 0123456789") == ranking]
         for removed in BY_GRADIENT["setting"]["removed"]:
             drawn = [BY_GRADIENT] if removed in ends else lots
             ranks = [one["ranks"][one["setting"]["removed"].index(removed)] for one in drawn]

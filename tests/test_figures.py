@@ -508,7 +508,7 @@ def stored_models():
     rankings = experiments.load("prune-rankings")["settings"]
     models = {}
     for ranking in ("gradient", "leave one out", "norm of W_o", "random"):
-        runs = [one for name, one in rankings.items() if name.startswith(ranking)]
+        runs = [one for name, one in rankings.items() if name.rstrip(" 0123456789") == ranking]
         for i, n in enumerate(runs[0]["setting"]["removed"]):
             scores = np.mean([1 / np.array(one["ranks"][i]) for one in runs], 0)
             name = {0: "intact", 72: "no attention"}.get(
