@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from functools import partial
 
 import numpy as np
 import pytest
+from pages import ROOT
 
 from manyheads import experiments, timing
 from manyheads.experiments import EXPERIMENTS, Experiment, load, main, measure, run
@@ -192,6 +194,17 @@ def test_each_stored_sweep_is_complete(name):
             assert len(each) == len(stored["seeds"]) >= 6
             assert setting["mean"][score] == pytest.approx(np.mean(each), rel=1e-4, abs=1e-30)
             assert setting["sd"][score] == pytest.approx(np.std(each, ddof=1), rel=1e-2, abs=1e-5)
+
+
+def test_make_leaves_sweeps_that_measure_time_or_memory_alone():
+    rule = re.search(r"^TIMED := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    measure_time = {"heads_cost", "decode_time", "shared_heads_time", "prune_time", "loading"}
+    timed = {
+        name
+        for name, experiment in EXPERIMENTS.items()
+        if any(call.func.__name__ in measure_time for call in experiment.settings.values())
+    }
+    assert set(rule[1].split()) == timed >= {name for name in EXPERIMENTS if name.endswith("-time")}
 
 
 def test_no_result_is_stored_that_no_sweep_makes():
