@@ -9,6 +9,7 @@ called ``fact(attention)``. Truth comes from NumPy loops, from torch and from co
 import dataclasses
 import itertools
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -520,6 +521,25 @@ def huge_scores_stay_finite(attention):
         mix, weights = attention.attend(query, key, key, mask, return_weights=True)
         near(weights, [[0.5, 0.5, 0.0]])
         near(mix, [[1e3]])
+
+
+@fact
+def a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query(attention):
+    """torch's kernels for GPUs give it some average, or NaN (seen in 2.11): here one like them stands in."""
+
+    def kernel(query, key, value, mask, *_, **__):
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
+
+    query, key, value = (t.requires_grad_() for t in torch.randn(3, 2, 3, 5, dtype=torch.float64))
+    mask = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
+    wanted, _ = attention.attend(query, key, value, mask, return_weights=True)
+    with mock.patch.object(F, "scaled_dot_product_attention", kernel):
+        found = attention.attend(query, key, value, mask)
+    near(found, wanted)
+    slopes = (torch.autograd.grad(mix.square().sum(), (query, key, value)) for mix in (found, wanted))
+    for one, other in zip(*slopes, strict=True):
+        near(one, other)
 
 
 @fact

@@ -31,12 +31,12 @@ MUTANTS = {
     # masks
     "mask inverted in the open": ("scores.masked_fill(~mask, torch", "scores.masked_fill(mask, torch"),
     "mask inverted in the fused path": (
-        "mask = None if mask is None else torch.atleast_2d(mask)",
-        "mask = None if mask is None else ~torch.atleast_2d(mask)",
+        "mask = torch.atleast_2d(mask)",
+        "mask = ~torch.atleast_2d(mask)",
     ),
     "mask ignored in the fused path": (
-        "mask = None if mask is None else torch.atleast_2d(mask)",
-        "mask = None",
+        "mask = torch.atleast_2d(mask)",
+        "mask = torch.atleast_2d(torch.ones_like(mask))",
     ),
     "mask multiplies the scores": (
         "scores.masked_fill(~mask, torch.finfo(scores.dtype).min)",
@@ -51,6 +51,11 @@ MUTANTS = {
         "torch.finfo(scores.dtype).min)\n    return _softmax(scores).masked_fill(~mask, 0.0)",
         "-torch.inf)\n    return _softmax(scores)",
     ),
+    "a blind query looks at everything in the fused path": (
+        "mix if mask is None else mix.masked_fill(blind, 0.0)",
+        "mix",
+    ),
+    "only what is blind in every query counts as blind": ("~mask.any(-1, keepdim=True)", "~mask.any()"),
     "a blind query looks at everything": (
         "return _softmax(scores).masked_fill(~mask, 0.0)",
         "return _softmax(scores)",
@@ -107,7 +112,7 @@ MUTANTS = {
         "return x.reshape(*x.shape[:-3], x.shape[-2], -1)",
     ),
     "heads added, not laid side by side": ("return x.transpose(-3, -2).flatten(-2)", "return x.sum(-3)"),
-    "axes of length 1 lost": ("return mix[(0,) * len(axes)]", "return mix.squeeze()"),
+    "axes of length 1 lost": ("    )[(0,) * len(axes)]", "    ).squeeze()"),
     # projections
     "W_o forgotten": ("out = self.out_proj(merge_heads(mix))", "out = merge_heads(mix)"),
     "W_o transposed": (

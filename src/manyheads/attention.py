@@ -161,12 +161,15 @@ def attend(
     if return_weights:
         weights = attention_weights(query, key, mask, scale)
         return F.dropout(weights, dropout, training=dropout > 0) @ value, weights
-    mask = None if mask is None else torch.atleast_2d(mask)  # the fused kernel wants two axes here,
-    axes = (None,) * (4 - query.ndim)  # and four here
+    axes = (None,) * (4 - query.ndim)  # the fused kernel wants four axes,
+    if mask is not None:
+        mask = torch.atleast_2d(mask)  # and two here
+        blind = ~mask.any(-1, keepdim=True)  # torch's kernels for GPUs don't give these queries zeros
+        mask = mask | blind
     mix = F.scaled_dot_product_attention(
         query[axes], key[axes], value[axes], mask, dropout, causal, scale=scale
-    )
-    return mix[(0,) * len(axes)]
+    )[(0,) * len(axes)]
+    return mix if mask is None else mix.masked_fill(blind, 0.0)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
