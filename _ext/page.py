@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
-LONG = 60  # signs in a cell, from which on a table becomes a list on a narrow screen
+LONG, WIDE = 60, 46  # signs in a cell, and in the longest words of a row, that a narrow screen has room for
 # kinds of code that site.css gives a colour: keywords, strings, numbers, names that are defined, comments
 COLOURED = re.compile("k[ncdr]?|ow|s[12adeir]?|m[bfhi]|n[cdf]|fm|c[1m]?")
 
@@ -65,15 +66,18 @@ def close_fold(translator, node):
 
 
 def label(table):
-    """Name the column in each cell of a table with long texts: a list, where the screen is narrow."""
+    """Name the column in each cell of a table with much in a row: a list, where the screen is narrow."""
     soup = BeautifulSoup(table[0], "html.parser")
-    names = [cell.get_text(" ", strip=True) for cell in soup.select("thead th")]
-    if len(names) < 3 or max(len(cell.get_text()) for cell in soup("td")) < LONG:
+    names, *rows = ([cell.get_text(" ", strip=True) for cell in row(["th", "td"])] for row in soup("tr"))
+    columns = (" ".join(column).split(" ") for column in zip(names, *rows, strict=True))
+    longest = [max(map(len, words)) for words in columns]
+    if len(names) < 3 or (sum(longest) + 2 * len(names) < WIDE and max(map(len, chain(*rows))) < LONG):
         return table[0]
     soup.table["class"] = ["stack"]
     for row in soup.select("tbody tr"):
         for name, cell in zip(names, row(["th", "td"]), strict=True):
-            cell["data-label"] = name
+            if cell.get_text(strip=True):
+                cell["data-label"] = name
     return str(soup)
 
 
