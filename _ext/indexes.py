@@ -7,6 +7,7 @@ import ast
 import base64
 import io
 import re
+from pathlib import Path
 
 import theme_figures
 from docutils import nodes
@@ -135,7 +136,7 @@ class ExperimentIndex(Index):
     """Every sweep: its question, what it took, how to make it again, and who reads it."""
 
     def run(self):
-        read = [(page, loaded(cells)) for page, cells in self.pages()]
+        read = [(page, loaded(cells) | self.measured(page)) for page, cells in self.pages()]
         sweeps = {name: experiments.load(name) for name in experiments.EXPERIMENTS}
         total = spoken(sum(sweep["cpu_s"] for sweep in sweeps.values()))
         sums = f"There are {len(sweeps)} experiments. On one thread they took {total} of CPU time."
@@ -144,6 +145,12 @@ class ExperimentIndex(Index):
             for name, sweep in sweeps.items()
         )
         return [nodes.paragraph("", sums), *sections]
+
+    def measured(self, page):
+        """Return the sweeps whose numbers a page of words quotes: it gives their commands."""
+        file = Path(self.env.doc2path(page))
+        text = file.read_text(encoding="utf-8") if file.suffix == ".md" else ""
+        return set(re.findall(r"manyheads\.experiments ([\w-]+)", text))
 
     def entry(self, name, sweep, pages):
         settings, seeds = counted(len(sweep["settings"]), "setting"), counted(len(sweep["seeds"]), "seed")

@@ -163,7 +163,10 @@ def test_every_experiment_is_in_the_index_with_what_is_stored(site):
 
 
 def test_experiments_name_the_chapters_that_read_them(site):
-    """Who reads a sweep has its name in quotes, in a cell that runs or in a figure that is turned."""
+    """Who reads a sweep has its name in quotes, in a cell that runs or in a figure that is turned.
+
+    A page of words that quotes a sweep gives its command.
+    """
     page = soup(site, "chapters/experiments")
     for name in experiments.EXPERIMENTS:
         readers = {
@@ -177,5 +180,11 @@ def test_experiments_name_the_chapters_that_read_them(site):
             if re.search(rf"(load|measure|per_seed)\(\"{name}\"|data-sweep=\"{name}\"", text)
         }
         maybe = {chapter for chapter, text in code.items() if f'"{name}"' in text}
-        assert surely <= readers <= maybe, name
+        words = {
+            page
+            for page in set(LISTED) - set(NOTEBOOKS)
+            if f"manyheads.experiments {name} " in (ROOT / f"{page}.md").read_text(encoding="utf-8")
+        }
+        assert surely | words <= readers <= maybe | words, name
+        assert readers, f"nobody reads {name}"
     assert set(LISTED) >= {"chapters/figures", "chapters/experiments"}
