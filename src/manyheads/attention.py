@@ -93,7 +93,8 @@ def attention_weights(
     scores = (query * scale) @ key.transpose(-2, -1)  # (..., query, key)
     if mask is None:
         return _softmax(scores)
-    # The lowest finite number, not -inf: exp of it is 0 all the same, and an all-masked row stays NaN-free.
+    # The lowest finite number, not -inf: exp of it is 0 all the same,
+    # and a row that is masked as a whole stays free of NaN.
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return _softmax(scores).masked_fill(~mask, 0.0)
 
@@ -164,7 +165,7 @@ def attend(
     axes = (None,) * (4 - query.ndim)  # the fused kernel wants four axes,
     if mask is not None:
         mask = torch.atleast_2d(mask)  # and two here
-        blind = ~mask.any(-1, keepdim=True)  # torch's kernels for GPUs don't give these queries zeros
+        blind = ~mask.any(-1, keepdim=True)  # torch's GPU kernels don't zero these
         mask = mask | blind
     mix = F.scaled_dot_product_attention(
         query[axes], key[axes], value[axes], mask, dropout, causal, scale=scale
@@ -256,7 +257,14 @@ class SelfAttention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.1.
     """
 
-    def __init__(self, d_model: int, d_head: int | None = None, *, bias: bool = True, dropout: float = 0.0):
+    def __init__(
+        self,
+        d_model: int,
+        d_head: int | None = None,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.d_model = d_model
         self.d_head = d_model if d_head is None else d_head

@@ -24,7 +24,7 @@ def softmax(scores):
         If a score is NaN or ``+inf``.
     """
     if any(math.isnan(score) or score == math.inf for score in scores):
-        raise ValueError(f"scores must be finite or -inf, got {[float(score) for score in scores]}")
+        raise ValueError(f"scores must be finite or -inf, got {list(map(float, scores))}")
     largest = max(scores)
     if largest == -math.inf:
         return [0.0] * len(scores)
