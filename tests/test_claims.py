@@ -241,8 +241,33 @@ def test_with_another_value_matrix_for_each_token_one_head_would_copy_all_four()
     assert torch.allclose(4 * average.squeeze(1), content)
 
 
-def test_where_scores_see_content_one_head_beats_the_bound():
+def test_where_scores_see_content_and_values_their_places_one_head_beats_the_bound():
     assert every("staircase", "h=1, scores see content", "left_over") == pytest.approx(0.71, abs=0.02)
+
+
+def test_scores_that_see_content_beat_the_bound_only_with_values_that_tell_their_places():
+    """Bessel: a head hands over as many numbers as a content has, however its weights come about."""
+
+    def missed(scores, places):
+        weights = scores.softmax(-1)
+        average = (weights * content).sum(-1, keepdim=True)
+        brought = torch.cat([average, torch.ones_like(average), *([weights] if places else [])], 1)
+        guess = brought @ torch.linalg.lstsq(brought, content, driver="gelsd").solution
+        return ((guess - content).square().sum() / content.square().sum()).item()
+
+    content = torch.randn(20_000, 4, generator=stream(1), dtype=torch.float64)
+    bound = Staircase().theory(1)
+    for scores in (0.03 * content, content, 50 * content, -content.square()):
+        assert missed(scores, places=False) > bound - 0.01
+    assert missed(0.03 * content, places=True) < 0.01 < bound
+
+
+def test_a_head_of_one_number_cannot_look_alike_four_steps_back_from_everywhere():
+    """Its largest weight lies on one of two tokens, and two are among the four before of 8 of 12 at most."""
+    before = [{(t - back) % 12 for back in (1, 2, 3, 4)} for t in range(12)]
+    assert max(sum(bool(seen & {a, b}) for seen in before) for a in range(12) for b in range(a)) == 8
+    query, key = torch.randn(2, 12, 1, generator=stream(0), dtype=torch.float64)
+    assert len(set((query @ key.T).argmax(-1).tolist())) <= 2
 
 
 # --- Chapter 3: lookup -------------------------------------------------------------------------------------
@@ -283,6 +308,38 @@ def test_sixteen_heads_only_learn_more_slowly_but_heads_of_one_number_stay_behin
     assert (every("lookup", "h=16", "accuracy") < 0.95).all()
     assert (every("lookup", "h=16, 4x training", "accuracy") > 0.99).all()
     assert (every("lookup", "h=32, 4x training", "accuracy") < 0.75).all()
+
+
+def test_heads_of_one_number_can_answer_everything_by_hand():
+    """Four heads a slot, each for two keys, and one that looks evenly, which is subtracted three times."""
+    layer = MultiHeadAttention(32, 32).double().requires_grad_(False)
+    for parameter in layer.parameters():
+        parameter.zero_()
+    numbers = torch.linspace(-1, 1, 8, dtype=torch.float64)
+    for head in range(17):
+        layer.in_proj_weight[64 + head, 8:16] = numbers
+        if head < 16:
+            slot, key = head // 4, 2 * (head % 4)
+            for sign, one in ((1, key), (-1, key + 1)):
+                layer.in_proj_weight[head, 8 * slot + one] = 60 * sign
+                layer.in_proj_weight[32 + head, one] = sign
+            layer.out_proj.weight[8 * slot : 8 * slot + 8, head] = numbers
+    layer.out_proj.weight[:, 16] = -3 * numbers.repeat(4)
+    layer.out_proj.bias[:] = -numbers.repeat(4).square() / 2
+    inputs, target = Lookup().draw(stream(5), 2000)
+    assert Lookup().score(layer(*inputs), target)["accuracy"] == 1
+
+
+def test_slightly_uneven_weights_and_a_linear_reader_beat_even_ones_in_the_lookup():
+    named = torch.eye(8, dtype=torch.float64)[
+        torch.cartesian_prod(*[torch.arange(8)] * 4)
+    ]  # (case, slot, value)
+    average = (named * torch.tensor([1.005, 1, 1, 1])[:, None]).sum(1)
+    later = average * 1.02 ** torch.arange(8)
+    found = [(later if slot else average).argmax(-1) == named[:, slot].argmax(-1) for slot in range(4)]
+    share = torch.stack(found).double().mean()
+    assert share == pytest.approx(0.494, abs=0.001)
+    assert share > Lookup().theory(1) + 0.05
 
 
 def test_two_heads_can_find_more_than_two_averages_say_one_by_one():

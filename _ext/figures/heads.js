@@ -69,7 +69,8 @@
       this.listLooks(run);
       const seeds = run.seeds, each = [mean(seeds), Math.min(...seeds), Math.max(...seeds)].map((number) => this.digits(number, 3));
       const many = `${chosen} ${chosen > 1 ? "heads" : "head"} of width ${width}${run.variant ? `, ${VARIANTS[run.variant]}` : ""}`;
-      const bound = task.bound && !run.variant.includes("content") ? ` The theorem allows no less than ${this.digits(run.theory, 2)}.` : "";
+      const theorem = run.theory > 0 ? `The theorem allows no less than ${this.digits(run.theory, 2)}.` : "The theorem, which counts heads and not their width, forbids nothing.";
+      const bound = task.bound && !run.variant.includes("content") ? ` ${theorem}` : "";
       return `${many}: the ${seeds.length} seeds ${task.verb} ${each[0]}${task.after ?? ""} on average, from ${each[1]} to ${each[2]}.${bound}`;
     }
 

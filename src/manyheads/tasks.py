@@ -111,7 +111,7 @@ class Staircase:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Look four values up at once: what several retrievals in one step need, and too many heads can't do.
+    """Look four values up at once: what several retrievals in one step need, and too many heads find hard.
 
     Eight pairs bind each of eight keys to a random value out of eight. The query names four of the keys,
     in four slots; the answer is the value of each. Output channels 0-7 are the scores of the first
@@ -120,8 +120,8 @@ class Lookup:
     Theory: a head gives one average. Let it weigh m named keys alike; then the best that a read-out can
     do which treats all slots and values alike is to answer the commonest of the m values. :meth:`theory`
     deals the four keys to the heads in the best way. It is a simple scheme, not a bound: a read-out that
-    adds and subtracts several averages, or a nonlinear one, can do better. Heads narrower than two
-    numbers can't tell eight keys apart.
+    adds and subtracts several averages, or a nonlinear one, can do better. A head
+    of one number can point at two of the eight keys only; many of them together can still answer all.
 
     Attributes
     ----------
