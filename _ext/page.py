@@ -67,8 +67,10 @@ def close_fold(translator, node):
 
 def label(table):
     """Name the column in each cell of a table with much in a row: a list, where the screen is narrow."""
-    soup = BeautifulSoup(table[0], "html.parser")
-    names, *rows = ([cell.get_text(" ", strip=True) for cell in row(["th", "td"])] for row in soup("tr"))
+    soup, plain = (BeautifulSoup(table[0], "html.parser") for _ in range(2))
+    for twin in plain.select(".katex-html, annotation"):  # a formula stands there three times
+        twin.decompose()
+    names, *rows = ([cell.get_text(" ", strip=True) for cell in row(["th", "td"])] for row in plain("tr"))
     columns = (" ".join(column).split(" ") for column in zip(names, *rows, strict=True))
     longest = [max(map(len, words)) for words in columns]
     if len(names) < 3 or (sum(longest) + 2 * len(names) < WIDE and max(map(len, chain(*rows))) < LONG):

@@ -67,6 +67,23 @@ def test_page_is_open_to_everyone(open_page, served, name, theme, width):
     assert page.locator("input[type=search]").count() == 1
 
 
+def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
+    """Each cell then says its column's name. A formula counts as it is read, not as TeX and not twice."""
+    tables = {
+        table.find("th").get_text(): table
+        for name in ("notation", "what-heads-cost", "models-and-data")
+        for table in BeautifulSoup(html(site, f"chapters/{name}"), "html.parser").select("table")
+    }
+    stacked = {first for first, table in tables.items() if "stack" in table["class"]}
+    assert stacked >= {"symbol", "ours", "regime", "package"}
+    assert {"what", "model, loaded in float32", "code"} <= set(tables) - stacked
+    row = tables["ours"].select_one("tbody tr")
+    names = [cell.get_text() for cell in tables["ours"].select("th")]
+    assert [cell["data-label"] for cell in row.select("td")] == names
+    symbol = tables["symbol"].select_one("tbody tr")  # n has no shape, and a list doesn't say so
+    assert [cell.get("data-label") for cell in symbol.select("td")] == ["symbol", "in code", None, "meaning"]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_light(open_page, served, site, name):
     page = open_page(f"{served}{name}.html")
