@@ -69,6 +69,8 @@ def test_what_is_no_number_says_so(answer):
     [
         ("b", "Right."),
         ("  B ", "Right."),
+        ("(b)", "Right."),
+        ("b.", "Right."),
         ("c", "Not yet: 'c' isn't it."),
         ("", "Not yet: '' isn't it."),
         (2, "Not yet: '2' isn't it."),

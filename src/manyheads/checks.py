@@ -68,7 +68,7 @@ def choice(answer: str | None, digest: str) -> None:
     Parameters
     ----------
     answer : str or None
-        Case and spaces around don't count; ``None`` means not answered yet.
+        Case, spaces and the brackets of ``(a)`` don't count; ``None`` means not answered yet.
     digest : str
         :func:`word_fingerprint` of the right one.
     """
@@ -92,7 +92,7 @@ def word_fingerprint(answer: str) -> str:
     str
         12 hexadecimal digits.
     """
-    text = " ".join(str(answer).lower().split())
+    text = " ".join(str(answer).lower().split()).strip(" ().:")
     return hashlib.sha256(f"one head, many heads: {text}".encode()).hexdigest()[:12]
 
 
