@@ -40,6 +40,9 @@ def test_page_is_open_to_everyone(open_page, served, name, theme, width):
         return figures.every((svg) => getComputedStyle(svg.querySelector(':scope > g path')).fill === paper);
     }"""
     assert page.evaluate(follows), "a figure's paper isn't the page's"
+    cut = """() => [...document.querySelectorAll('.scroll')]
+        .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.innerText)"""
+    assert not page.evaluate(cut), "a table is wider than the screen; on a phone it must become a list"
     page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
     # what draws figures and formulas is hidden from assistive tools; the colours of code have their own test
     page.evaluate("""() => {
@@ -54,9 +57,6 @@ def test_page_is_open_to_everyone(open_page, served, name, theme, width):
     assert not found, "\n".join(
         f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"][:3]
     )
-    cut = """() => [...document.querySelectorAll('.scroll')]
-        .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.innerText)"""
-    assert not page.evaluate(cut), "a table is wider than the screen; on a phone it must become a list"
     if width == 390:
         page.set_viewport_size({"width": 360, "height": 800})
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
