@@ -126,6 +126,7 @@
 
   /* What is shown, and its address ------------------------------------------------------------------------------ */
 
+  const AT_ONCE = 16;  // rows of a table
   const VIEWS = ["lines", "matrix", "table"], MEASURES = ["weights", "contributions"];
   const LAYERS = 6, HEADS = 12;          // of MiniLM; the worker is told by the pieces
   const state = { text: FIRST, layer: 5, head: 11, word: null, measure: "weights", view: "lines", off: new Set(), story: "" };
@@ -407,10 +408,19 @@
   function table(map, label) {
     const { words, n } = shown;
     const head = make("tr", {}, make("th", { scope: "col" }, "looks ↓ at →"), ...words.map((word) => make("th", { scope: "col" }, word)));
-    const rows = words.map((word, q) => make("tr", { class: q === state.word ? "chosen" : "" }, make("th", { scope: "row" }, word),
-      ...words.map((_, k) => make("td", {}, (100 * map[q * n + k]).toFixed(0)))));
+    const row = (word, q) => make("tr", { class: q === state.word ? "chosen" : "" }, make("th", { scope: "row" }, word),
+      ...words.map((_, k) => make("td", {}, (100 * map[q * n + k]).toFixed(0))));
+    const body = make("tbody", {}, ...words.slice(0, AT_ONCE).map(row));
+    const more = (from) => {                       // a long table grows from picture to picture, so that none takes long
+      if (from < n) requestAnimationFrame(() => setTimeout(() => {
+        if (!body.isConnected) return;
+        body.append(...words.slice(from, from + AT_ONCE).map((word, i) => row(word, from + i)));
+        more(from + AT_ONCE);
+      }));
+    };
+    more(AT_ONCE);
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table, ${label}` },
-      make("table", { style: `--columns: ${n}` }, make("caption", {}, `${state.measure === "weights" ? "Weights" : "Contributions"} in per cent, ${label}`), make("thead", {}, head), make("tbody", {}, ...rows)));
+      make("table", { style: `--columns: ${n}` }, make("caption", {}, `${state.measure === "weights" ? "Weights" : "Contributions"} in per cent, ${label}`), make("thead", {}, head), body));
   }
 
   let second;
