@@ -37,7 +37,8 @@ lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
 test: $(READY) models  ## hold every claim against its number: laws, mutants, claims, notebooks, site
-	$(BIN)/pytest
+	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .

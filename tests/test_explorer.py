@@ -700,6 +700,7 @@ def longest_task(browser, page):
     return max(e["tdur"] / 1000 for e in runs if threads.get((e["pid"], e["tid"])) == "CrRendererMain")
 
 
+@pytest.mark.alone
 def test_the_page_never_freezes(browser, open_page, address):
     """The best of three, as below: neighbours on the processor slow a thread's own time, too."""
     found = []
@@ -709,6 +710,7 @@ def test_the_page_never_freezes(browser, open_page, address):
     assert 1 < min(found) <= MAX_FREEZE
 
 
+@pytest.mark.alone
 def test_thirteen_tokens_take_two_seconds_at_most(page):
     """The least of three tries, since other programs also take time."""
 

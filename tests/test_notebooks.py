@@ -174,6 +174,18 @@ def nbval(folder, **environment):
     return failing
 
 
+def test_a_notebook_that_measures_time_runs_alone(good, tmp_path):
+    shutil.copy(CHAPTERS / "conftest.py", tmp_path)
+    nbformat.write(good, tmp_path / "calm.ipynb")
+    timed = copy.deepcopy(good)
+    put("weights", metadata=measures(ignore_reason="times"))(timed)
+    nbformat.write(timed, tmp_path / "timed.ipynb")
+    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path]
+    command += ["-m", "alone", "--collect-only", "-q", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert set(re.findall(r"^(\w+)\.ipynb", done.stdout, re.M)) == {"timed"}, done.stdout + done.stderr
+
+
 def test_running_again_catches_every_damage(good, tmp_path):
     nbformat.write(good, tmp_path / "good.ipynb")
     nbformat.write(damaged(good), tmp_path / "damaged.ipynb")
