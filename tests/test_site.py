@@ -197,7 +197,7 @@ TERMS = re.findall(
 def found(page, start, words):
     """Ask the search page; return where its results lead."""
     page.goto(f"{start}search.html?q={quote(words)}")
-    page.get_by_text(re.compile("Search finished|did not match")).wait_for()
+    page.get_by_text("Found:").wait_for()
     return [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
 
 
@@ -231,8 +231,11 @@ def test_search_finds(open_page, served, site, base, words):
     page.keyboard.press("Enter")
     results = page.locator("#search-results li a")
     results.first.wait_for()
-    page.get_by_text("Search finished").wait_for()
+    page.get_by_text("Each page has all of these words.").wait_for()
     assert any("glossary.html" in link.get_attribute("href") for link in results.all())
+    page.goto(f"{start}search.html?q=zzyzx")
+    page.get_by_text("Found: none.").wait_for()
+    page.go_back()
     results.first.click()
     page.locator("main h1").wait_for()
     assert "search.html" not in page.url
