@@ -14,9 +14,8 @@ from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.math import get_node_equation_number
 
-KATEX = Path(__file__).with_name(
-    "katex"
-)  # npm katex 0.19.1: script, style, woff2 fonts and licence, as published
+# npm katex 0.19.1: script, style, woff2 fonts and licence, as published
+KATEX = Path(__file__).with_name("katex")
 OPTIONS = {"output": "htmlAndMathml", "strict": "error", "throwOnError": True}
 logger = logging.getLogger(__name__)
 
@@ -24,9 +23,8 @@ logger = logging.getLogger(__name__)
 @cache
 def interpreter():
     engine = dukpy.JSInterpreter()
-    engine.evaljs(
-        (KATEX / "katex.min.js").read_text(encoding="utf-8") + "; 0"
-    )  # 0: dukpy wants a plain result
+    # 0: dukpy wants a plain result
+    engine.evaljs((KATEX / "katex.min.js").read_text(encoding="utf-8") + "; 0")
     return engine
 
 

@@ -107,9 +107,8 @@ def save_fonts(folder):
         for weight in WEIGHTS:
             font = TTFont(ROOT / "_static" / "fonts" / f"{name}.woff2")
             font = instancer.instantiateVariableFont(font, {"wght": weight})
-            for table in font[
-                "cmap"
-            ].tables:  # these letters look like ‘ and ’, and would stand for them in the text
+            # these letters look like ‘ and ’, and would stand for them in the text
+            for table in font["cmap"].tables:
                 table.cmap.pop(0x2BB, None)
                 table.cmap.pop(0x2BC, None)
             font.flavor = None

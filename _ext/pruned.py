@@ -40,9 +40,8 @@ def by_a_ranking():
             drawn = [BY_GRADIENT] if removed in ends else lots
             ranks = [one["ranks"][one["setting"]["removed"].index(removed)] for one in drawn]
             mrr = np.mean(1 / np.array(ranks), 1).round(5)
-            known = ends | (
-                {60: "12 heads in all"} if ranking == "gradient" else {}
-            )  # to keep-few and prune-time
+            # to keep-few and prune-time
+            known = ends | ({60: "12 heads in all"} if ranking == "gradient" else {})
             model = {"ranking": ranking, "removed": removed, "name": known.get(removed)}
             gates = heads.keep_best(torch.tensor(drawn[0]["importance"]), N_HEADS - removed)
             sizes = {"kept": kept(gates), "bytes": N_BYTES["intact"] - removed * A_HEAD}

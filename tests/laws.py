@@ -348,9 +348,8 @@ def many_heads_are_the_sum_written_out_by_hand(attention, case):
     x, context = case.tokens()
     layer = attention.MultiHeadAttention(case.d_model, case.n_heads, case.n_kv_heads, case.d_head, bias=False)
     layer = case.filled(layer)
-    rows = layer.in_proj_weight.unflatten(0, (-1, case.d_head)).transpose(
-        1, 2
-    )  # (q+k+v heads, d_model, d_head)
+    # of shape (q+k+v heads, d_model, d_head)
+    rows = layer.in_proj_weight.unflatten(0, (-1, case.d_head)).transpose(1, 2)
     w_q, w_k, w_v = rows.split((case.n_heads, case.n_kv_heads, case.n_kv_heads))
     w_k, w_v = (w[[i // case.group for i in range(case.n_heads)]] for w in (w_k, w_v))
     w_o = layer.out_proj.weight.T.unflatten(0, (case.n_heads, case.d_head))  # (head, d_head, d_model)
@@ -633,9 +632,8 @@ def no_bias_means_no_bias(attention):
 @fact
 def dropout_drops_weights_each_on_its_own_and_keeps_their_mean(attention):
     query, key, _ = Case(n_query=50, n_key=70).qkv()
-    value = torch.eye(70, dtype=torch.float64).expand(
-        2, -1, -1
-    )  # so that the mix is the weights that are left
+    # so that the mix is the weights that are left
+    value = torch.eye(70, dtype=torch.float64).expand(2, -1, -1)
     weights = attention.attend(query, key, value)
     for return_weights in (False, True):
         torch.manual_seed(0)

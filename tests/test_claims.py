@@ -331,9 +331,8 @@ def test_heads_of_one_number_can_answer_everything_by_hand():
 
 
 def test_slightly_uneven_weights_and_a_linear_reader_beat_even_ones_in_the_lookup():
-    named = torch.eye(8, dtype=torch.float64)[
-        torch.cartesian_prod(*[torch.arange(8)] * 4)
-    ]  # (case, slot, value)
+    # of shape (case, slot, value)
+    named = torch.eye(8, dtype=torch.float64)[torch.cartesian_prod(*[torch.arange(8)] * 4)]
     average = (named * torch.tensor([1.005, 1, 1, 1])[:, None]).sum(1)
     later = average * 1.02 ** torch.arange(8)
     found = [(later if slot else average).argmax(-1) == named[:, slot].argmax(-1) for slot in range(4)]

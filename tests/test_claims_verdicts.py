@@ -138,9 +138,8 @@ def test_more_heads_learn_more_surely_on_some_tasks_and_not_on_others():
     learnt = [np.sum(np.array(sentences[f"h={h}"]["per_seed"]["number"]) > 0.95) for h in (1, 2, 4, 8)]
     assert learnt == sorted(learnt)
     assert learnt[0] <= 2 < 10 == learnt[-1]
-    one, four = (
-        np.argmax(np.array(copying[f"2 layers, h={h}"]["history"]) < 1, 1) for h in (1, 4)
-    )  # when the loss falls
+    # when the loss falls
+    one, four = (np.argmax(np.array(copying[f"2 layers, h={h}"]["history"]) < 1, 1) for h in (1, 4))
     assert min(copying["2 layers, h=1"]["per_seed"]["accuracy"]) > 0.99
     assert [sum(four > one), len(one)] == [5, 6]
     assert np.ptp([students[f"h={h}"]["mean"]["cosine"] for h in (1, 2, 4, 8, 12)]) < 0.01

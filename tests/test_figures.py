@@ -288,9 +288,8 @@ def test_what_is_lit_is_what_is_touched(turn):
     _, figure = turn(SPLIT)
     yes, no = True, False
     choose(figure, "head 1")
-    assert lit(figure) == [[yes, no, no, yes, yes]] * 4 + [
-        [no, no, yes, yes]
-    ]  # columns of W_Q, all of the token
+    # columns of W_Q, all of the token
+    assert lit(figure) == [[yes, no, no, yes, yes]] * 4 + [[no, no, yes, yes]]
     choose(figure, "coordinate 2")
     rows_of_w_q = [[no] * 5, [no] * 5, [yes] * 5, [no] * 5]
     assert lit(figure) == [*rows_of_w_q, [no, yes, no, yes]]  # row 2 of W_Q is 0 1 0 1

@@ -51,9 +51,8 @@ def test_page_is_open_to_everyone(open_page, served, name, theme, width):
     }""")
     page.evaluate(AXE)
     found = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", WCAG)
-    found = [
-        rule for rule in found["violations"] if rule["id"] != "empty-table-header"
-    ]  # a corner may be empty
+    # a corner may be empty
+    found = [rule for rule in found["violations"] if rule["id"] != "empty-table-header"]
     assert not found, "\n".join(
         f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"][:3]
     )

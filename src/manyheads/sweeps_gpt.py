@@ -459,9 +459,8 @@ def from_scratch(n_layers: int, n_heads: int, steps: int, *, seeds: Sequence[int
     at = torch.arange(said.shape[1])
     back = at[:, None] - at  # from query to key
     asks = (at >= 2 * task.n_pairs) & (at % 2 == 0)
-    again = (
-        F.pad(said[:, :-1], (1, 0), value=-1)[:, None] == said[:, :, None]
-    )  # the key's word came after mine
+    # the key's word came after mine
+    again = F.pad(said[:, :-1], (1, 0), value=-1)[:, None] == said[:, :, None]
     wanted = {
         "previous": ((back == 1) & (at % 2 == 1)[:, None]).expand(len(said), -1, -1),
         "induction": again & (back > 0) & asks[:, None],

@@ -176,9 +176,8 @@ class RotaryAttention(MultiHeadAttention):
             cache[name] = torch.cat([cache[name], tensor], -2) if start else tensor
         n_query = x.shape[-2]
         mask = causal_mask(n_query, start + n_query).to(x.device).repeat(shared, 1) if n_query > 1 else None
-        q = q.unflatten(-3, (self.n_kv_heads, shared)).flatten(
-            -3, -2
-        )  # (..., K/V head, shared · query, d_head)
+        # of shape (..., K/V head, shared · query, d_head)
+        q = q.unflatten(-3, (self.n_kv_heads, shared)).flatten(-3, -2)
         mix = attend(q, cache["key"], cache["value"], mask)
         mix = mix.unflatten(-2, (shared, n_query)).flatten(-4, -3)  # (..., head, query, d_head)
         return self.out_proj(merge_heads(mix))
