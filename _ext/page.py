@@ -14,6 +14,12 @@ from myst_nb.sphinx_ import HideCodeCellNode
 LONG, WIDE = 60, 46  # signs in a cell, and in the longest words of a row, that a narrow screen has room for
 # kinds of code that site.css gives a colour: keywords, strings, numbers, names that are defined, comments
 COLOURED = re.compile("k[ncdr]?|ow|s[12adeir]?|m[bfhi]|n[cdf]|fm|c[1m]?")
+# code that is of no use on paper: for an answer, its check, a listing, and what a folded cell brings in
+FOR_SCREENS = re.compile(
+    r"answer = None(\s*#.*)?|def \w+\([^)]*\):\s+\.\.\.(\s*#.*)?|(checks\.(number|choice)|show\.source)\(.*",
+    re.DOTALL,
+)
+IMPORTS = re.compile("(import|from) .*", re.DOTALL)
 
 
 def name_solutions(app, doctree):
@@ -28,6 +34,19 @@ def tell_sentences(app, doctree):
     for block in doctree.findall(nodes.literal_block):
         if "output" in block["classes"] and not re.search(r"\S {2,}\S", block.astext()):
             block["classes"].append("sentences")
+
+
+def leave_to_screens(app, doctree):
+    """Mark what paper can do without: print.css leaves it out."""
+    for block in doctree.findall(nodes.literal_block):
+        part, words = block.parent, block.astext()
+        if part.get("nb_element") == "cell_code_source":
+            folded = "tag_hide-input" in part.parent["classes"]
+            away = FOR_SCREENS.fullmatch(words) or (folded and IMPORTS.fullmatch(words))
+        else:
+            away = "Not answered yet." in words
+        if away:
+            (part if part.get("nb_element") else block)["classes"].append("on-screen")
 
 
 def set_openings(app, doctree):
@@ -144,6 +163,7 @@ def setup(app):
     app.add_html_theme("quiet", Path(__file__).with_name("theme"))
     app.connect("doctree-read", name_solutions)
     app.connect("doctree-read", tell_sentences)
+    app.connect("doctree-read", leave_to_screens)
     app.connect("doctree-read", set_openings)
     app.connect("doctree-read", tell_claims)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))

@@ -2,7 +2,7 @@
 
 The pages are put one behind the other into one page, which Chromium prints. How paper looks is said in
 ``_static/print.css``, for this book and for a page that a reader prints. Chromium can't write page numbers
-into the contents: the first print tells them, the second one carries them.
+into the contents: the first print tells them, the second one carries them. Solutions stand at the end.
 """
 
 import logging
@@ -23,7 +23,7 @@ from pypdf.generic import NameObject, TextStringObject
 logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects wrong by two, to no harm
 
 ROOT = Path(__file__).parent.parent
-FONTS = ("source-serif-4", "source-serif-4-italic", "source-sans-3")
+FONTS = ("source-serif-4", "source-serif-4-ext", "source-serif-4-italic", "source-sans-3")
 WEIGHTS = (400, 600)
 FORMULA = re.compile(
     r'<span class="katex-mathml">.*?<annotation encoding="application/x-tex">(.*?)</annotation>'
@@ -32,6 +32,12 @@ FORMULA = re.compile(
 )
 LINKED = re.compile(r'<h([1-6])>(.*?)<a class="headerlink" href="#([^"]+)".*?</a></h\1>', re.DOTALL)
 HEADING = re.compile(r'<h([1-6]) id="([^"]+)">(.*?)</h\1>', re.DOTALL)
+SOLVED = re.compile(
+    r'(<h3 id="([^"]+)">((?:(?!</h3>).)*)</h3>(?:(?!<h3 ).)*?)'
+    r'<div class="cell tag_solution[^>]*>\s*<details[^>]*><summary>\w+</summary>(.*?)</details>\s*</div>',
+    re.DOTALL,
+)
+LINK = re.compile(r'<a class="reference internal" href="#((\w[\w-]*)[^"]*)"[^>]*>.*?</a>', re.DOTALL)
 
 
 def launch(playwright):
@@ -75,30 +81,57 @@ def plain(words):
     return heading.get_text()
 
 
-def read(site, file):
-    """Return a built page: its name, its text and its headings."""
-    html = (site / f"{file}.html").read_text(encoding="utf-8")
-    name = Path(file).name
-    body = on_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name)
+def page(name, body):
+    """Return what the template asks of a page: its name, its text, its headings and its title."""
     headings = [
         {"level": int(level), "words": words, "id": target} for level, target, words in HEADING.findall(body)
     ]
     return {"name": name, "body": body, "headings": headings, "title": headings[0]["words"]}
 
 
+def read(site, file):
+    """Return a built page."""
+    html = (site / f"{file}.html").read_text(encoding="utf-8")
+    name = Path(file).name
+    return page(name, on_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name))
+
+
+def take_solutions(pages):
+    """Take the solutions out of the chapters, leave word of where they are, and return a page of them."""
+    taken = ['<h1 id="solutions.solutions">Solutions</h1>']
+    for chapter in pages:
+        if not SOLVED.search(chapter["body"]):
+            continue
+        name, title = chapter["name"], chapter["title"]
+        taken.append(f'<h2 id="solutions.{name}">{title}</h2>')
+        for _, exercise, words, solution in SOLVED.findall(chapter["body"]):
+            taken.append(f'<h3 id="solutions.{exercise}">{words}</h3>{solution}')
+        link = r'<a class="reference internal" href="#solutions.\2">Solution</a>'
+        chapter["body"] = SOLVED.sub(rf'\1<p class="solution">{link}</p>', chapter["body"])
+    return page("solutions", "".join(taken))
+
+
+def tell_pages(here, body, numbers):
+    """Write behind a link to another chapter on which page it leads."""
+
+    def tell(link):
+        target, name = link.groups()
+        if name in (here, "glossary", "bibliography") or target not in numbers:
+            return link[0]
+        return f'{link[0]}<span class="at"> (p. {numbers[target]})</span>'
+
+    return LINK.sub(tell, body)
+
+
 def parts(site):
     """Return the parts of the book in the order of its contents, each with its caption and pages."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [
-        {"caption": None, "pages": [read(site, toc["root"])]},
-        *(
-            {
-                "caption": part["caption"],
-                "pages": [read(site, entry["file"]) for entry in part["chapters"]],
-            }
-            for part in toc["parts"]
-        ),
-    ]
+    found = [{"caption": None, "pages": [read(site, toc["root"])]}]
+    for part in toc["parts"]:
+        pages = [read(site, entry["file"]) for entry in part["chapters"]]
+        found.append({"caption": part["caption"], "pages": pages})
+    solutions = take_solutions([page for part in found for page in part["pages"]])
+    return [*found, {"caption": None, "pages": [solutions]}]
 
 
 def save_fonts(folder):
@@ -140,6 +173,7 @@ def bookmarks(parent):
 def finish(pdf, metadata, headings):
     """Say what the book is instead of what printed it and when, and make its outline plain text."""
     writer = pypdf.PdfWriter(clone_from=pdf)
+    writer.pdf_header = "%PDF-1.7"  # tags and an outline are younger than what Chromium writes there
     writer.metadata = metadata
     for item, words in zip(bookmarks(writer.root_object["/Outlines"]), headings, strict=True):
         item[NameObject("/Title")] = TextStringObject(plain(words))
@@ -168,7 +202,7 @@ def main(browser, build):
     numbers, found = None, {}
     while found != numbers:
         numbers = found
-        html.write_text(template.render(book, numbers=numbers), encoding="utf-8")
+        html.write_text(template.render(book, numbers=numbers, tell_pages=tell_pages), encoding="utf-8")
         found = print_pages(browser, html, pdf)
     headings = [
         heading["words"] for part in book["parts"] for page in part["pages"] for heading in page["headings"]

@@ -11,6 +11,7 @@ import pypdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 from pages import LISTED, NOTEBOOKS, ROOT
 
 SCRIPT = ROOT / "_ext" / "print_book.py"
@@ -99,13 +100,25 @@ def words(heading):
     return heading.get_text().strip()
 
 
-def test_the_outline_has_every_page_and_section(pdf, articles):
+@pytest.fixture(scope="module")
+def solutions(articles):
+    """Level and words of the headings that the page of solutions must have."""
+    found = [(1, "Solutions")]
+    for article in articles:
+        exercises = [cell.find_parent("section").h3 for cell in article.select(".cell.tag_solution")]
+        if exercises:
+            found += [(2, words(article.h1)), *((3, words(exercise)) for exercise in exercises)]
+    return found
+
+
+def test_the_outline_has_every_page_and_section(pdf, articles, solutions):
     found = [(level, item.title) for level, item in outline(pdf.outline)]
     wanted = [
         (int(heading.name[1]), words(heading))
         for article in articles
         for heading in article.select("h1, h2, h3")
     ]
+    wanted += solutions
     assert found[0] == (1, "Contents")
     assert len(found) == len(wanted) + 1
     for (level, title), (wanted_level, start) in zip(found[1:], wanted, strict=True):
@@ -119,12 +132,14 @@ def test_the_contents_tell_the_page_of_every_heading(pdf, text, articles, book):
     lines = [
         (words(line.select_one(".words")), line.select_one(".at").text) for line in book.select("nav li")
     ]
-    headings = [words(heading) for article in articles for heading in article.select("h1, h2")]
-    assert [title for title, _ in lines] == headings
+    deep = {article.h1: "h1" if "Index" in article.h1.text else "h1, h2" for article in articles}
+    headings = [words(heading) for article in articles for heading in article.select(deep[article.h1])]
+    assert [title for title, _ in lines] == [*headings, "Solutions"]
     first = int(lines[0][1])
     shown = squashed("".join(text[number] for number in range(2, first)))
-    places = [item for level, item in outline(pdf.outline) if level <= 2][1:]
-    for (title, number), place in zip(lines, places, strict=True):
+    places = iter(item for level, item in outline(pdf.outline) if level <= 2)
+    for title, number in lines:
+        place = next(place for place in places if place.title.startswith(title))
         assert squashed(f"{title}{number}") in shown or "√" in place.title
         assert pdf.get_destination_page_number(place) + 1 == int(number)
         assert squashed(title) in squashed(text[int(number)])
@@ -142,6 +157,35 @@ def test_each_page_but_the_title_carries_its_number_and_its_chapter(pdf, text, a
         title = titles.get(number, title)
         foot = squashed(f"{number}{title}")
         assert squashed(page).startswith(foot) == (title is not None), f"page {number}: {page[:80]!r}"
+
+
+def test_links_to_other_chapters_tell_the_page(pdf, book):
+    places = {name.removeprefix("/"): place for name, place in pdf.named_destinations.items()}
+    told = book.select("article .at")
+    assert len(told) > 150
+    for page in told:
+        target = page.find_previous_sibling("a")["href"].removeprefix("#")
+        assert page.text == f" (p. {pdf.get_destination_page_number(places[target]) + 1})"
+
+
+def test_each_exercise_leads_to_its_solution_which_stands_at_the_end(book, body, articles):
+    at_the_end = book.select_one("article#solutions")
+    exercises = [one for one in book.select('h3[id*=".exercise-"]') if one not in at_the_end.select("h3")]
+    assert len(exercises) == sum(len(article.select(".tag_solution")) for article in articles) > 50
+    for exercise in exercises:
+        link = exercise.find_next("p", class_="solution").a["href"]
+        heading = at_the_end.find(id=link.removeprefix("#"))
+        assert heading.text == exercise.text
+        assert heading.find_next_sibling("div").select("pre")
+    assert not book.select(".tag_solution")
+    assert "Notansweredyet" not in body
+
+
+def test_every_latin_letter_is_of_the_books_own_fonts(text):
+    letters = {sign for page in text.values() for sign in page if sign.isalpha() and sign < "\u0250"}
+    fonts = (ROOT / "_static" / "fonts").glob("source-serif-4*.woff2")
+    upright = (TTFont(font).getBestCmap() for font in fonts if "italic" not in font.name)
+    assert {"č", "ć", "Ł"} < letters <= {chr(sign) for cmap in upright for sign in cmap}
 
 
 def test_links_lead_somewhere(pdf, book):
@@ -176,7 +220,8 @@ def test_figures_and_formulas_are_pictures_with_words(elements, articles, book):
     assert len(figures) == sum(
         "image/svg+xml" in output.get("data", {}) for cell in CELLS for output in cell.get("outputs", [])
     )
-    formulas = [note.text for article in articles for note in article.select("annotation")]
+    away = ".entry:has(.turnable) annotation"
+    formulas = [note.text for article in articles for note in article.select(f"annotation:not({away})")]
     twice = [formula["aria-label"] for formula in book.select("nav .katex-html")]  # in the contents, too
     spoken = Counter(
         {" ".join(alt.split()): count for (kind, alt), count in elements.items() if kind == "/Figure" and alt}
@@ -198,8 +243,10 @@ def stands(line, body):
 def test_code_is_printed_to_the_end_of_its_lines_unless_it_is_folded_away(articles, body):
     for article in articles:
         for code in article.select("pre"):
+            if code.find_parent(class_="on-screen"):
+                continue
             fold = code.find_parent("details")
-            if fold and "code" in fold["class"]:
+            if fold and "code" in fold["class"] and fold.find_next_sibling("div"):  # it drew that
                 assert squashed(code.text) not in body
                 continue
             for line in code.text.splitlines():
@@ -255,9 +302,10 @@ def test_it_says_what_it_is_and_not_where_it_was_made(path, pdf):
     assert path.stat().st_size <= MAX_BYTES
 
 
-def test_headings_tables_and_lists_are_told_to_screen_readers(elements, articles):
+def test_headings_tables_and_lists_are_told_to_screen_readers(elements, articles, solutions):
     for kind, name in {"/H1": "h1", "/H2": "h2", "/H3": "h3", "/Table": "table"}.items():
         count = sum(len(article.select(name)) for article in articles)
+        count += sum(name == f"h{level}" for level, _ in solutions)
         assert elements[kind, None] == count + (kind == "/H1"), kind  # and the contents' own
 
 
