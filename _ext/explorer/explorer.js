@@ -222,13 +222,13 @@
   const panels = [make("section", { class: "panel" }), make("section", { class: "panel" })];
   const summary = make("p", { class: "summary", role: "status" });
   const switches = make("div", { class: "switches", role: "group", "aria-label": "Switch heads off and on" });
-  const effect = make("p", { class: "effect", role: "status" });
+  const effect = make("p", { role: "status" });
   const how = make("p", { class: "hint" });
   const nearest = make("div", { class: "nearest" });
   const results = make("div", { class: "results", hidden: "" },
     make("h2", {}, "All heads"),
     make("p", { class: "hint" }, "A row a layer, a column a head. In each small square a row is a word that looks, a column a word that is looked at; the stronger the colour, the more. Click one, or walk with the arrow keys; Delete switches a head off or on."),
-    grid, effect, switches, make("div", { class: "choices" }, measures, views), how, make("div", { class: "panels" }, ...panels), summary,
+    grid, make("div", { class: "effect" }, effect), switches, make("div", { class: "choices" }, measures, views), how, make("div", { class: "panels" }, ...panels), summary,
     make("h2", {}, "Nearest sentences"), nearest);
   place.replaceChildren(form, bar, status, stories, story, results);
 
