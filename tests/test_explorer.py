@@ -322,7 +322,11 @@ def test_heads_that_are_off_are_off_as_in_pytorch(model, full, packed):
 
 
 def cosine(page):
-    return float(re.search(r"intact model: (-?\d\.\d+)", page.locator("#explorer").inner_text())[1])
+    return float(re.search(r"\(cosine\s(-?\d\.\d+)\)", effect(page))[1])
+
+
+def effect(page):
+    return page.locator("#explorer .effect").inner_text()
 
 
 def press(page, name):
@@ -361,7 +365,7 @@ def test_by_mouse(page):
     page.get_by_role("listbox", name="L0H2").get_by_role("option", name="happy").click()
     assert "“happy” looks most at looked 100 %" in summary(page)
     page.get_by_role("radio", name="Matrix").check()
-    page.locator("#explorer").get_by_role("img", name="L0H2").click(position={"x": 3, "y": 3})
+    page.locator("#explorer").get_by_role("application", name="L0H2").click(position={"x": 3, "y": 3})
     assert "“[CLS]” looks" in summary(page)
     page.get_by_role("radio", name="Table").check()
     table = page.get_by_role("table", name="Weights in per cent, L0H2")
@@ -379,7 +383,7 @@ def test_by_mouse(page):
     layer = cosine(page)
     assert layer < one
     press(page, "Keep only L0H2")
-    assert "1 of 72" in page.locator("#explorer").inner_text()
+    assert effect(page).startswith("1 of 72 heads is on.")
     assert cosine(page) < layer
     press(page, "All heads on")
     assert cosine(page) == 1
@@ -428,12 +432,243 @@ def test_by_keyboard(page):
     page.keyboard.press("ArrowDown")
     assert "“cat” looks most at" in summary(page)
     assert page.evaluate("document.activeElement.textContent") == "cat"
+    page.keyboard.press("End")
+    assert "“[SEP]” looks most at" in summary(page)
+    page.keyboard.press("Home")
+    assert "“[CLS]” looks most at" in summary(page)
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert "all words together" in summary(page)
+    assert page.evaluate("document.activeElement.textContent") == "cat"  # let go, but not left
+    page.keyboard.press(" ")
+    assert "“cat” looks most at" in summary(page)
+    page.keyboard.press("Enter")
     for name in ("Switch L4H11 off", "All heads on"):
         page.get_by_role("button", name=name, exact=True).press("Enter")
     wait(page)
     assert cosine(page) == 1
+
+
+def test_loading_keeps_the_keyboard_and_says_when_it_is_ready(open_page, address):
+    page, held = open_page(address), []
+    page.route("**/data/rest.js", lambda route: held.append(route))
+    page.get_by_role("button", name="Load the model").press("Enter")
+    page.wait_for_function("document.querySelector('#explorer progress').value > 0")
+    focused = "document.activeElement.textContent"
+    assert page.evaluate(focused).startswith("Load the model")
+    assert page.evaluate("document.activeElement.ariaDisabled") == "true"
+    page.keyboard.press("Enter")  # to no effect
+    for route in held:
+        route.continue_()
+    wait(page)
+    page.wait_for_function("document.activeElement.ariaDisabled !== 'true'")
+    assert page.evaluate(focused) == "Look"
+    assert page.get_by_role("status").filter(has_text="Ready: 13 tokens, seen by 72 heads.").is_visible()
+    assert len([url for url in page.addresses if url.endswith("/rest.js")]) == 1
+    assert not page.faults
+
+
+def test_what_was_computed_for_something_else_is_dimmed_and_its_story_gone(page):
+    press(page, "The beautiful head")
+    page.evaluate("""() => {
+        const { model } = document.getElementById('explorer'), { forward } = model;
+        const held = new Promise((go) => { window.letGo = go; });
+        model.forward = async (...asked) => { await held; return forward.apply(model, asked); };
+    }""")
+    results, said = page.locator("#explorer .results"), page.locator("#explorer .status")
+    computed = (
+        "[...document.querySelectorAll('#explorer :is(canvas, .effect p, .panels, .summary, .nearest)')]"
+    )
+    faintest = f"Math.min(...{computed}.map((one) => getComputedStyle(one).opacity))"
+    page.get_by_role("button", name="… on another sentence").click()
+    try:
+        assert page.locator("#explorer .story").inner_text() == ""
+        assert said.inner_text() == "Computing …"
+        assert results.get_attribute("aria-busy") == "true"
+        page.wait_for_function(faintest.replace("min", "max") + " < 0.5")
+    finally:
+        page.evaluate("delete document.getElementById('explorer').model.forward; letGo()")
+    wait(page)
+    assert said.inner_text() == "Ready: 13 tokens, seen by 72 heads."
+    assert "The same head." in page.locator("#explorer .story").inner_text()
+    page.wait_for_function(f"{faintest} === 1")
+    page.get_by_label("Your sentence").press_sequentially("!")
+    assert results.get_attribute("aria-busy") == "true"  # while one types, too
+    assert page.locator("#explorer .story").inner_text() == ""
+    assert not page.locator("#explorer .stories [aria-pressed=true]").count()
+    wait(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_switch_does_is_seen_beside_the_grid(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+
+    def height(selector):
+        return page.evaluate("""(selector) => {
+            const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+            return [top, bottom];
+        }""", f"#explorer {selector}")  # fmt: skip
+
+    assert height(".switches")[1] - height(".heads")[0] < 800
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(50)
+    for layer in (5, 0):  # from above, then from below
+        page.evaluate("(down) => scrollTo(0, down)", 0 if layer else 9999)
+        head(page, layer, 3).focus()
+        page.keyboard.press("Delete")
+        page.wait_for_timeout(50)
+        wait(page)
+        assert "heads are on" in effect(page)
+        for thing in (".effect", f"[data-head='{12 * layer + 3}']"):
+            top, bottom = height(thing)
+            assert 0 <= top < bottom <= 800, (layer, thing)
+        assert height(f"[data-head='{12 * layer + 3}']")[1] <= height(".effect")[0]
+
+
+def test_every_head_is_seen_to_turn_the_vector(page, full, packed):
+
+    def without_each(model):
+        ids, _ = model.tokenize([explorer.FIRST])
+        intact = model.trace(ids)[0].mean(1)[0].double()
+        for off in range(72):
+            gates = torch.ones(72)
+            gates[off] = 0
+            vector = functional_call(model, heads.gated(model, gates.view(6, 12)), (ids,)).mean(1)[0].double()
+            yield torch.cosine_similarity(vector, intact, dim=0)
+
+    exact, cosines = torch.stack([*without_each(full)]), torch.stack([*without_each(packed)])
+    angles = cosines.acos().rad2deg()
+    assert (angles - exact.acos().rad2deg()).abs().max() < 0.15  # what the rounding does to it
+    assert (cosines - exact)[cosines > 0.995].abs().max() < 0.0002
+    assert cosines.max() < 0.99985  # four digits show them all
+    assert 1 < angles.min() < angles.median() < 4  # and most turn it "a few degrees only"
+    for off in (angles.argmin().item(), 12 * 4 + 11, 12 * 5 + 3):
+        layer, number = divmod(off, 12)
+        head(page, layer, number).click()
+        press(page, f"Switch L{layer}H{number} off")
+        shown = float(re.search(r"turned by ([\d.]+)°", effect(page))[1])
+        assert shown == pytest.approx(angles[off].item(), abs=0.06)
+        assert cosine(page) == pytest.approx(
+            cosines[off].item(), abs=0.0001 if cosines[off] > 0.995 else 0.0006
+        )
+        press(page, "All heads on")
+        assert "turned by 0.0° from" in effect(page)
+
+
+def test_the_lines_say_what_stands_where_and_what_can_be_done(page):
+    for panel in page.locator("#explorer .panel").all():
+        left, right = (panel.get_by_text(title, exact=True) for title in ("looks", "is looked at"))
+        lists = [one.bounding_box() for one in panel.locator("ul").all()]
+        assert [title.bounding_box()["y"] < one["y"] for title, one in zip((left, right), lists, strict=True)]
+        assert left.bounding_box()["x"] < lists[0]["x"] + lists[0]["width"] <= right.bounding_box()["x"]
+    for view, says in {"Lines": "Choose a word at the left", "Matrix": "walk with the arrow keys"}.items():
+        page.get_by_role("radio", name=view).check()
+        assert says in page.locator("#explorer .hint").last.inner_text()
+
+
+def test_a_matrix_by_keyboard(page, packed):
+    ids, _ = packed.tokenize([explorer.FIRST])
+    words, weights = packed.words(ids[0]), packed.trace(ids)[1].weights[5][0, 11]
+    page.get_by_role("radio", name="Matrix").check()
+    canvas = page.get_by_role("application", name="L5H11")
+    told = page.locator("#explorer .panel").first.get_by_role("status")
+    canvas.hover(position={"x": 3, "y": 3})
+    canvas.focus()
+
+    def says(q, k):
+        weight = f"{weights[q, k]:.0%}".replace("%", " %")
+        return told.inner_text() == f"“{words[q]}” looks at “{words[k]}”: {weight}"
+
+    assert says(0, 0)
+    for key, q, k in (
+        ("ArrowRight", 0, 1),
+        ("End", 0, 12),
+        ("ArrowRight", 0, 12),
+        ("ArrowDown", 1, 12),
+        ("Home", 1, 0),
+    ):
+        page.keyboard.press(key)
+        assert says(q, k), key
+    for _ in range(4):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert f"“{words[5]}” looks most at cat" in summary(page)
+    assert "word=5" in page.url
+    assert page.evaluate("document.activeElement.ariaLabel").startswith("L5H11")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert says(5, 2)
+    row, cell = (page.locator(f"#explorer .panel:first-child .over .{part}") for part in ("row", "cell"))
+    size, (top, middle) = canvas.bounding_box(), (part.bounding_box() for part in (row, cell))
+    assert row.evaluate("(row) => row.style.top") == cell.evaluate("(cell) => cell.style.top")
+    assert middle["x"] == pytest.approx(size["x"] + size["width"] * 2 / 13, abs=3)
+    assert top["width"] == pytest.approx(size["width"], abs=3)
+    page.keyboard.press("Enter")
+    assert "all words together" in summary(page)
+    size = canvas.bounding_box()
+    canvas.hover(position={"x": size["width"] - 3, "y": 3})
+    assert says(0, 12)
+
+
+@pytest.mark.parametrize("view", ["Lines", "Matrix"])
+def test_both_pictures_stand_at_the_same_height(page, view):
+    head(page, 4, 11).click()
+    press(page, "Switch L4H11 off")  # its line is now longer than the other's
+    page.get_by_role("radio", name=view).check()
+    page.wait_for_timeout(50)
+    for part in ("h3", ".under", ".under + *"):
+        tops = [one.bounding_box()["y"] for one in page.locator(f"#explorer .panel > {part}").all()]
+        assert len(tops) == 2
+        assert tops[0] == pytest.approx(tops[1], abs=0.5), part
+
+
+def test_a_chosen_word_is_let_go_when_the_text_is_changed_by_hand(page):
+    page.get_by_role("listbox").first.get_by_role("option", name="that").click()
+    assert "word=3" in page.url
+    page.get_by_label("Your sentence").fill("A dog ran away.")
+    press(page, "Look")
+    assert "word" not in page.url
+    assert "all words together" in summary(page)
+    page.evaluate("location.hash = '#text=A+dog+ran+away.&head=5.11&word=3'")
+    page.wait_for_timeout(50)
+    wait(page)
+    assert "“ran” looks most at" in summary(page)  # an address may name one
+
+
+def test_without_a_word_nothing_is_said_to_look(page):
+    page.get_by_label("Your sentence").fill("")
+    press(page, "Look")
+    assert "no word to read" in page.locator("#explorer .status").inner_text()
+    assert summary(page) == ""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_chosen_or_off_shows_without_the_colours_of_the_page(page, theme):
+    page.emulate_media(color_scheme=theme, forced_colors="active")
+    try:
+        press(page, "One head a layer")
+        page.get_by_role("listbox").first.get_by_role("option", name="cat").click()
+
+        def filled(selector):
+            return page.evaluate(
+                "(selector) => getComputedStyle(document.querySelector(selector)).backgroundColor",
+                f"#explorer {selector}",
+            )
+
+        for chosen, other in (
+            (".stories [aria-pressed=true]", ".stories [aria-pressed=false]"),
+            (".choice :checked + span", ".choice :not(:checked) + span"),
+            ("[role=option][aria-selected=true]", "[role=option][aria-selected=false]"),
+        ):
+            assert filled(chosen) == filled(".stories [aria-pressed=true]") != filled(other), chosen
+        crossed = "getComputedStyle(document.querySelector('#explorer .off'), '::after').backgroundImage"
+        assert "gradient" in page.evaluate(crossed)
+        share = "getComputedStyle(document.querySelector('#explorer .keys li'), '::before').backgroundColor"
+        assert page.evaluate(share) != filled(".choice :not(:checked) + span")
+    finally:
+        page.emulate_media(color_scheme="light", forced_colors="none")
 
 
 def test_what_is_drawn_is_what_was_computed(page, packed):

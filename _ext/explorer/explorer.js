@@ -127,9 +127,16 @@
   /* What is shown, and its address ------------------------------------------------------------------------------ */
 
   const AT_ONCE = 16;  // rows of a table
-  const VIEWS = ["lines", "matrix", "table"], MEASURES = ["weights", "contributions"];
+  const MEASURES = ["weights", "contributions"];
+  const HOW = {                          // to read each view
+    lines: "Choose a word at the left, by a click or with the arrow keys: its lines stay, with their numbers. A second click, or Enter, lets go.",
+    matrix: "A row is a word that looks, a column a word that is looked at. Point at a cell, or walk with the arrow keys, to read it; a click, or Enter, chooses its row.",
+    table: "A row is a word that looks, a column a word that is looked at.",
+  };
+  const VIEWS = Object.keys(HOW);
   const LAYERS = 6, HEADS = 12;          // of MiniLM; the worker is told by the pieces
   const state = { text: FIRST, layer: 5, head: 11, word: null, measure: "weights", view: "lines", off: new Set(), story: "" };
+  const spot = { word: 0, key: 0 };      // where the keyboard is in a panel, whether the word is chosen or not
   const choose = (value, choices) => (choices.includes(value) ? value : choices[0]);
   const number = (value, top) => Math.min(Math.max(Math.floor(Number(value)) || 0, 0), top);
 
@@ -185,12 +192,17 @@
     return make("fieldset", { class: "choice" }, make("legend", {}, legend), ...options);
   }
 
+  // What stands in a live region is read aloud when it changes; to set it again to the same would repeat it.
+  function announce(region, ...parts) {
+    if (region.textContent !== parts.map((part) => part.textContent ?? part).join("")) region.replaceChildren(...parts);
+  }
+
   // Arrow keys move along a list or a grid of things of which only one is a stop for the tab key.
   function arrows(event, at, columns, count) {
-    const column = at % columns, step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const row = columns > 1 ? columns : count, start = at - (at % row), step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     let to = step === undefined ? null : at + step;
-    if (event.key === "Home") to = at - column;
-    if (event.key === "End") to = Math.min(at - column + columns, count) - 1;
+    if (event.key === "Home") to = start;
+    if (event.key === "End") to = start + row - 1;
     if (to === null || event.ctrlKey || event.altKey || event.metaKey) return at;
     event.preventDefault();
     if (Math.abs(step) === 1 && columns > 1 && Math.floor(to / columns) !== Math.floor(at / columns)) return at;
@@ -210,13 +222,14 @@
   const panels = [make("section", { class: "panel" }), make("section", { class: "panel" })];
   const summary = make("p", { class: "summary", role: "status" });
   const switches = make("div", { class: "switches", role: "group", "aria-label": "Switch heads off and on" });
-  const effect = make("div", { class: "effect" });
-  const effectSaid = make("p", { role: "status" });
+  const effect = make("p", { role: "status" });
+  const how = make("p", { class: "hint" });
+  const nearest = make("div", { class: "nearest" });
   const results = make("div", { class: "results", hidden: "" },
-    make("h2", { id: "explorer-heads" }, "All heads"),
+    make("h2", {}, "All heads"),
     make("p", { class: "hint" }, "A row a layer, a column a head. In each small square a row is a word that looks, a column a word that is looked at; the stronger the colour, the more. Click one, or walk with the arrow keys; Delete switches a head off or on."),
-    grid, make("div", { class: "choices" }, measures, views), make("div", { class: "panels" }, ...panels), summary,
-    make("h2", { id: "explorer-off" }, "Without some heads"), switches, effectSaid, effect);
+    grid, make("div", { class: "effect" }, effect), switches, make("div", { class: "choices" }, measures, views), how, make("div", { class: "panels" }, ...panels), summary,
+    make("h2", {}, "Nearest sentences"), nearest);
   place.replaceChildren(form, bar, status, stories, story, results);
 
   /* Numbers of the sentence ----------------------------------------------------------------------------------------- */
@@ -253,38 +266,39 @@
     };
   }
 
-  let busy = false, again = false;
+  // Is what is shown what is asked for?
+  const fresh = () => shown?.text === state.text && shown.off.size === state.off.size && [...shown.off].every((i) => state.off.has(i));
+
+  let busy = false;
   async function compute() {             // the newest wish only, however fast they come
-    if (!model) return;
-    again = true;
-    if (busy) return;
+    if (!model?.vectors || busy) return;
     busy = true;
-    results.setAttribute("aria-busy", "true");
-    try {
-      while (again) {
-        again = false;
-        const text = state.text, off = new Set(state.off);
+    while (!fresh()) {
+      const text = state.text, off = new Set(state.off);
+      try {
         const { words, ids, total } = await model.tokens(text);
         const answer = await model.forward(ids, off), n = ids.length;
         const known = shown?.text === text ? shown.intact : off.size ? null : answer.vector;
         const intact = known ?? (await model.forward(ids)).vector;
         shown = { text, words, n, total, off, intact, vector: answer.vector, ...measured(answer, n, off) };
+      } catch (error) {
+        if (state.text !== text) continue;
+        announce(status, error.message);
+        break;
       }
-      if (state.word >= shown.n) state.word = null;
-      results.hidden = false;
-      status.textContent = notes();
-      draw();
-    } catch (error) {
-      status.textContent = error.message;
     }
     busy = false;
-    results.removeAttribute("aria-busy");
+    if (!fresh()) return;
+    if (state.word >= shown.n) state.word = null;
+    results.hidden = false;
+    announce(status, notes());
+    draw();
   }
 
   function notes() {
     const { words, total, n } = shown, unknown = words.filter((word) => word === "[UNK]").length;
     return [
-      n === 2 ? "There is no word to read: the model sees only its marks for start and end." : "",
+      n === 2 ? "There is no word to read: the model sees only its marks for start and end." : `Ready: ${n} tokens, seen by ${LAYERS * HEADS} heads.`,
       total > n ? `The text has ${total.toLocaleString("en")} tokens; the first ${n - 1} and the mark at the end are read.` : "",
       unknown ? `${unknown === 1 ? "One part of the text isn’t" : `${unknown} parts of the text aren’t`} in the vocabulary: [UNK], unknown.` : "",
     ].filter(Boolean).join(" ");
@@ -348,19 +362,24 @@
     state.word = word;
     draw();
   }
+  function toggleWord(word) {
+    spot.word = word;
+    chooseWord(word === state.word ? null : word);
+  }
 
   // Left the words that look, right those that are looked at; a word that is chosen shows its numbers at the right.
   function lines(map, label) {
     const { words, n } = shown, height = 26;
+    const title = (text) => make("span", { class: "title" }, text);
     const left = make("ul", { role: "listbox", "aria-label": `Word that looks, ${label}` });
     words.forEach((word, q) => left.append(make("li", {
-      role: "option", "aria-selected": q === state.word, tabindex: q === (state.word ?? 0) ? 0 : -1,
+      role: "option", "aria-selected": q === state.word, tabindex: q === spot.word ? 0 : -1,
       on: {
-        click: () => chooseWord(q === state.word ? null : q),
+        click: () => toggleWord(q),
         keydown: (event) => {
           const to = arrows(event, q, 1, n), press = event.key === "Enter" || event.key === " ";
           if (press) event.preventDefault();
-          if (to !== q || press) chooseWord(press && q === state.word ? null : to);
+          if (press) toggleWord(q); else if (to !== q) chooseWord(to);
         },
       },
     }, word)));
@@ -379,30 +398,43 @@
     });
     const between = make("div", { class: "strokes", "aria-hidden": "true" });
     between.innerHTML = `<svg viewBox="0 0 100 ${n * height}" preserveAspectRatio="none">${strokes.join("")}</svg>`;
-    return make("div", { class: "lines" }, left, between, right);
+    return make("div", { class: "lines" }, title("looks"), title("is looked at"), left, between, right);
   }
 
   function matrix(map, label) {
-    const { words, n } = shown, canvas = make("canvas", { role: "img", "aria-label": `${label}: a matrix of ${n} × ${n}. The table has its numbers.` });
-    paint(canvas, map, n);
-    const told = make("p", { class: "told", "aria-hidden": "true" }, "\u00a0");
-    const at = (event) => {
-      const box = canvas.getBoundingClientRect(), index = (value) => number(value * n, n - 1);
-      return [index((event.clientY - box.top) / box.height), index((event.clientX - box.left) / box.width)];
+    const { words, n } = shown, told = make("p", { class: "told", role: "status" }, "\u00a0");
+    const cell = make("div", { class: "cell" }), over = make("div", { class: "over" }, cell);
+    const box = (mark, q, k, width) => { mark.style.cssText = `top: ${(100 * q) / n}%; left: ${(100 * k) / n}%; width: ${(100 * width) / n}%; height: ${100 / n}%`; };
+    const read = (q, k) => {
+      [spot.word, spot.key] = [q, k];
+      box(cell, q, k, 1);
+      announce(told, `“${words[q]}” looks at “${words[k]}”: ${percent(map[q * n + k])}`);
     };
-    canvas.addEventListener("pointermove", (event) => {
-      const [q, k] = at(event);
-      told.textContent = `${words[q]} → ${words[k]}: ${percent(map[q * n + k])}`;
+    const under = (event) => {           // the pointer
+      const { top, left, width, height } = canvas.getBoundingClientRect();
+      read(number(((event.clientY - top) / height) * n, n - 1), number(((event.clientX - left) / width) * n, n - 1));
+    };
+    const canvas = make("canvas", {
+      role: "application", tabindex: 0, "aria-label": `${label}: a matrix of ${n} × ${n}. Arrow keys read its cells, Enter chooses a row.`,
+      on: {
+        pointermove: under,
+        click: (event) => { under(event); toggleWord(spot.word); },
+        focus: () => read(spot.word, spot.key),
+        keydown: (event) => {
+          const at = spot.word * n + spot.key, to = arrows(event, at, n, n * n);
+          if (to !== at) read(Math.floor(to / n), to % n);
+          if (event.key === "Enter" || event.key === " ") { event.preventDefault(); toggleWord(spot.word); }
+        },
+      },
     });
-    canvas.addEventListener("click", (event) => chooseWord(at(event)[0] === state.word ? null : at(event)[0]));
-    const names = (way) => make("div", { class: way, "aria-hidden": "true" }, ...words.map((word, i) => make("span", { class: i === state.word && way === "rows" ? "chosen" : "" }, word)));
-    const box = make("div", { class: `matrix${n > 26 ? " large" : ""}` }, names("columns"), names("rows"), canvas);
+    paint(canvas, map, n);
     if (state.word !== null) {
-      const mark = make("div", { class: "mark-row", "aria-hidden": "true" });
-      mark.style.cssText = `top: ${(100 * state.word) / n}%; height: ${100 / n}%`;
-      box.append(make("div", { class: "over" }, mark));
+      const row = make("div", { class: "row" });
+      box(row, state.word, 0, n);
+      over.prepend(row);
     }
-    return make("div", {}, box, told);
+    const names = (way) => make("div", { class: way, "aria-hidden": "true" }, ...words.map((word, i) => make("span", { class: i === state.word && way === "rows" ? "chosen" : "" }, word)));
+    return make("div", {}, make("div", { class: `matrix${n > 26 ? " large" : ""}` }, names("columns"), names("rows"), canvas, over), told);
   }
 
   function table(map, label) {
@@ -426,6 +458,9 @@
   let second;
   function drawPanels() {
     const draws = { lines, matrix, table }[state.view], { heads, mean } = shown[state.measure];
+    spot.word = Math.min(state.word ?? spot.word, shown.n - 1);
+    spot.key = Math.min(spot.key, shown.n - 1);
+    how.textContent = HOW[state.view];
     const on = LAYERS * HEADS - state.off.size, all = `Average of ${on === LAYERS * HEADS ? "all" : "the"} ${on} heads`;
     const off = state.off.has(selected());
     const parts = [
@@ -434,15 +469,16 @@
     ];
     const drawPanel = (i) => {
       const [title, under, map, label] = parts[i];
-      const list = document.activeElement?.closest?.(".panel") === panels[i] && document.activeElement.getAttribute("role") === "option";
+      const held = panels[i].contains(document.activeElement);
       panels[i].replaceChildren(make("h3", {}, title), make("p", { class: "under" }, under),
         i && !on ? make("p", {}, "No head is on.") : draws(map, label));
-      if (list) panels[i].querySelector("[role=option][tabindex='0']")?.focus();
+      if (held) panels[i].querySelector("[tabindex='0']")?.focus();
     };
     drawPanel(0);
     clearTimeout(second);
     second = setTimeout(drawPanel, 0, 1);          // two short tasks rather than a long one
-    summary.textContent = [sentenceAbout(heads[selected()], name()), on ? sentenceAbout(mean, "the average") : ""].join(" ");
+    const said = [sentenceAbout(heads[selected()], name()), on ? sentenceAbout(mean, "the average") : ""];
+    announce(summary, shown.n > 2 ? said.join(" ") : "");     // without a word there is nothing to say
   }
 
   function sentenceAbout(map, who) {     // the same in words
@@ -480,36 +516,45 @@
     switchButtons.rest.textContent = `Keep only ${name()}`;
     const { intact, vector, off: without } = shown, { sentences, width } = model.about;
     const dot = (one, other, at = 0) => one.reduce((sum, value, i) => sum + value * other[at + i], 0);
-    const cosine = dot(intact, vector).toFixed(3), on = every.length - without.size;
+    const product = dot(intact, vector), cosine = product.toFixed(product > 0.995 ? 4 : 3);  // more is lost with the rounding
+    const on = every.length - without.size;
+    // The angle of two vectors of length 1 from their distance: the cosine hardly tells small angles apart.
+    const angle = (360 / Math.PI) * Math.asin(Math.min(Math.hypot(...intact.map((value, i) => value - vector[i])) / 2, 1));
+    announce(effect, `${on === every.length ? "All" : `${on} of`} ${every.length} heads ${on === 1 ? "is" : "are"} on. The sentence’s vector is turned by `,
+      make("b", {}, `${angle.toFixed(angle && angle < 1 ? 2 : 1)}°`), ` from the intact model’s (cosine\u00a0${cosine}).`);
     const near = sentences.map((text, i) => ({ text, before: dot(intact, model.vectors, i * width), now: dot(vector, model.vectors, i * width) }));
     const rank = (key) => [...near].sort((a, b) => b[key] - a[key]);
     const before = rank("before");
-    const said = `${on === every.length ? "All" : `${on} of`} ${every.length} heads are on. Cosine of the sentence’s vector to that of the intact model: ${cosine}.`;
-    if (effectSaid.textContent !== said) effectSaid.textContent = said;
     const rows = rank("now").slice(0, 6).map(({ text, now, before: was }, i) => {
       const place = before.findIndex((one) => one.text === text) + 1;
       const moved = place === i + 1 ? "" : ` (was ${place})`;
       return make("tr", {}, make("td", {}, `${i + 1}${moved}`), make("th", { scope: "row" }, text), make("td", {}, now.toFixed(2)), make("td", {}, was.toFixed(2)));
     });
     const head = ["place", "sentence", "cosine now", "all heads on"].map((title) => make("th", { scope: "col" }, title));
-    effect.replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Nearest sentences" },
+    nearest.replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Nearest sentences" },
       make("table", {}, make("caption", {}, "Nearest of twelve sentences, whose vectors are those of the intact model"), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows))));
-    effect.style.setProperty("--cosine", cosine);
     return cosine;
   }
 
   function drawStory(cosine) {
-    for (const press of stories.children) press.setAttribute("aria-pressed", press.textContent === state.story);
-    const fresh = shown.off.size === state.off.size && [...shown.off].every((i) => state.off.has(i));
-    if (!state.story || !fresh) { story.textContent = ""; return; }
+    if (!state.story || !fresh()) return;
     const { words, n } = shown;
     const at = (from, to, measure = "weights") => percent(shown[measure].heads[selected()][words.indexOf(from) * n + words.indexOf(to)]);
-    story.textContent = STORIES[state.story].say(at, cosine);
+    announce(story, STORIES[state.story].say(at, cosine));
+  }
+
+  // What is asked for shows at once. What was computed for something else is dimmed, and its story gone.
+  function drawWish() {
+    field.value = state.text;
+    for (const input of place.querySelectorAll("[type=radio]")) input.checked = state[input.name] === input.value;
+    for (const press of stories.children) press.setAttribute("aria-pressed", press.textContent === state.story);
+    if (fresh()) results.removeAttribute("aria-busy"); else results.setAttribute("aria-busy", "true");
+    if (!fresh() || !state.story) announce(story, "");
+    if (model?.vectors && shown?.text !== state.text) announce(status, "Computing …");
   }
 
   function draw() {
-    field.value = state.text;
-    for (const input of place.querySelectorAll("[type=radio]")) input.checked = state[input.name] === input.value;
+    drawWish();
     writeAddress();
     if (shown?.text !== state.text) return;         // it will be drawn when it has been computed
     mixColour();
@@ -536,23 +581,23 @@
     if (!bar.hidden) return;             // it is on its way
     model ??= place.model = new Model();
     bar.hidden = false;
-    go.disabled = true;
-    status.textContent = "Loading the model …";
+    go.setAttribute("aria-disabled", "true");       // truly disabled, it would lose the keyboard
+    announce(status, "Loading the model …");
     try {
       await model.load((share) => { bar.value = share; });
       go.textContent = "Look";
       await compute();
     } catch (error) {
-      status.textContent = error.message;
+      announce(status, error.message);
     }
     bar.hidden = true;
-    go.disabled = false;
+    go.removeAttribute("aria-disabled");
   }
 
   let typing;
   field.addEventListener("input", () => {
-    state.text = field.value;
-    state.story = "";
+    Object.assign(state, { text: field.value, story: "", word: null });
+    drawWish();
     clearTimeout(typing);
     if (model?.vectors) typing = setTimeout(() => { writeAddress(); compute(); }, 400);
   });
@@ -566,7 +611,6 @@
 
   makeGrid();
   const shared = readAddress();
-  field.value = state.text;
-  for (const input of place.querySelectorAll("[type=radio]")) input.checked = state[input.name] === input.value;
+  drawWish();
   if (shared) status.textContent = "This address holds a view. Load the model to see it.";
 }
