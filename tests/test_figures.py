@@ -620,13 +620,13 @@ def test_each_model_is_drawn_at_its_place(turn):
     models, _ = stored_models()
     times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
     choose(figure, "norm of W_o")
-    line = numbers(figure.locator(".mean").get_attribute("d").replace("M", " ").replace("L", " "))
+    line = numbers(figure.locator(".chart .mean").get_attribute("d").replace("M", " ").replace("L", " "))
     wanted = [(n, before.mean()) for (choice, n), (_, before, _) in models.items() if choice == "norm of W_o"]
     for drawn, exact in zip((line[::2], line[1::2]), zip(*wanted, strict=True), strict=True):
         slope, start = np.polyfit(exact, drawn, 1)
         assert np.allclose(drawn, start + slope * np.array(exact), rtol=0, atol=0.05)
     choose(figure, "time")
-    assert figure.locator(".mean").count() == 0
+    assert figure.locator(".chart .mean").count() == 0
     at = figure.evaluate("(it) => it.shown.map((model) => [model.name, it.x(model)])")
     assert {name for name, _ in at} == times.keys() - {"2 heads a layer, masked"}
     slope, start = np.polyfit([times[name][0] for name, _ in at], [x for _, x in at], 1)
@@ -634,6 +634,70 @@ def test_each_model_is_drawn_at_its_place(turn):
         [x for _, x in at], [start + slope * times[name][0] for name, _ in at], rtol=0, atol=0.01
     )
     assert not page.faults
+
+
+def kinds(drawing):
+    """The kinds of marks in a drawing: a line is known by its class, a point by its shape too."""
+    found = drawing.locator(".mean, .other, .band, .interval, .trained, .cut").evaluate_all(
+        "(all) => all.map((it) => [it.classList[0], it.matches('.cut') ? it.tagName : ''].join(' ').trim())"
+    )
+    return set(found)
+
+
+@pytest.mark.parametrize("against", ["heads", "size", "time"])
+def test_the_key_tells_what_is_drawn(turn, against):
+    _, figure = turn(PRUNE)
+    choose(figure, against)
+    for choice in ("4 of 6 layers", "leave one out"):
+        choose(figure, choice)
+        # a square on the line of its ranking needs no words
+        drawn = kinds(figure.locator("svg.chart")) - ({"cut rect"} if against != "time" else set())
+        said = figure.locator(".signs")
+        assert kinds(said) == drawn
+        assert ("interval" in drawn) == (choice == "4 of 6 layers" or against != "time")
+        assert said.get_by_text("the other rankings").count() == (against != "time")
+        assert said.get_by_text("by a ranking").count() == (against == "time")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_models_are_named_where_there_is_room(turn, width):
+    _, figure = turn(PRUNE, width=width)
+    assert figure.locator("title", has_text="3 of 6 layers, after a short training").count() == 1
+    choose(figure, "time")
+    times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
+    for choice in ("gradient", "3 of 6 layers", "int8"):
+        choose(figure, choice)
+        names = figure.locator("svg.chart .name, svg.chart .blue")
+        assert set(names.all_text_contents()) == times.keys() - {"2 heads a layer, masked"}
+        taken = figure.locator("svg.chart").evaluate(
+            """(chart) => [...chart.querySelectorAll('.name, .blue, .cut, .trained')].map((it) => {
+                const { left, right, top, bottom } = it.getBoundingClientRect(), text = it.tagName === 'text';
+                // letters fill the middle of their line; a mark may touch another one
+                return [text, left, right, top + (text ? 3 : 0), bottom - (text ? 3 : 0), it.textContent];
+            })"""
+        )
+        edge = figure.bounding_box()
+        for one, two in itertools.combinations(taken, 2):
+            apart = one[1] >= two[2] or two[1] >= one[2] or one[3] >= two[4] or two[3] >= one[4]
+            assert apart or not (one[0] or two[0]), (one, two)
+        assert all(edge["x"] < left and right < edge["x"] + edge["width"] for _, left, right, *_ in taken)
+
+
+def test_the_number_of_heads_stays_while_a_rule_is_chosen(turn):
+    _, figure = turn(PRUNE)
+    for choice in ("int8", "random", "3 of 6 layers", "norm of W_o"):
+        choose(figure, choice)
+    assert figure.locator(".sentence").inner_text().startswith("60 heads removed by norm of W_o:")
+    assert figure.get_by_role("slider").get_attribute("aria-valuetext") == "60"
+
+
+def test_the_axis_is_announced(turn):
+    _, figure = turn(PRUNE)
+    for choice, axis in (("size", "size of the file, in MB"), ("time", "time, as a share of the intact model's")):
+        choose(figure, choice)
+        assert figure.locator(".sentence").inner_text().endswith(f"The chart sets MRR against {axis}.")
+        assert figure.locator("svg.chart").get_attribute("aria-label").startswith(f"MRR against {axis}:")
+        assert figure.locator("svg.chart").get_by_text(axis).count() == 1
 
 
 def test_a_click_into_the_chart_chooses_a_model(turn):
@@ -762,6 +826,27 @@ def test_the_keyboard_is_enough(turn, figure):
     assert heard.get_attribute("aria-live") == "polite"
     page.wait_for_timeout(600)
     assert heard.text_content() == element.locator(".sentence").text_content() != sentence
+
+
+def luminance(color):
+    """Relative luminance by WCAG, of a color as the browser computes it."""
+    parts = [int(n) / 255 for n in re.findall(r"\d+", color)[:3]]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_focus_stands_out_on_a_choice(turn, theme):
+    page, figure = turn(PRUNE, theme)
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for chosen, radio in ((True, ":checked"), (False, "[value=int8]")):
+        figure.locator(f"input{radio}").first.focus()
+        page.keyboard.press("Shift")  # a key makes the focus visible
+        ring, ground = figure.locator(f"input{radio} + span").first.evaluate(
+            "(it) => [getComputedStyle(it).outlineColor, getComputedStyle(it).backgroundColor]"
+        )
+        low, high = sorted([luminance(ring), luminance(ground if chosen else paper)])
+        assert (high + 0.05) / (low + 0.05) >= 3
 
 
 def test_motion_respects_the_reader(browser, served):
