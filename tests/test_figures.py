@@ -273,8 +273,62 @@ def test_the_walk_is_that_of_the_pencil(turn, pencil, token):
     )
     for row, brought in zip(cells[4:], [*pencil["brought_home"], pencil["concatenated"]], strict=True):
         assert [number(cell) for cell in row[2:]] == pytest.approx(brought[token])
-    assert figure.get_by_role("button", name="Next →").is_disabled()
     assert not page.faults
+
+
+def looks(weights):
+    return "at both tokens alike" if weights[0] == weights[1] else f"most at token {int(np.argmax(weights))}"
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_what_the_walk_concludes_is_what_it_shows(turn, pencil, token):
+    _, figure = turn(SPLIT)
+    choose(figure, str(token))
+    said = figure.locator(".sentence")
+    choose(figure, "2 Cut")
+    name, *found = re.match(r"The (.*), \((.*)\), becomes \((.*)\) for .* \((.*)\) for", said.inner_text()).groups()
+    whole, left, right = map(numbers, found)
+    assert left != right  # both heads would get the same: nobody could see the cut
+    assert whole == left + right == in_table(figure.locator("table"))[name]
+    choose(figure, "3 Look")
+    heads_look = []
+    for mine in (slice(0, 2), slice(2, 4)):
+        three = pencil["three"] * pencil["q"][[token], mine]
+        weights = reference.attention(three, pencil["k"][:, mine], pencil["v"][:, mine])[1][0].round(12)
+        heads_look.append(looks(weights))
+    assert heads_look[0] != heads_look[1]
+    assert f"Head 0 looks {heads_look[0]}, head 1 {heads_look[1]}. One head could do only" in said.inner_text()
+
+
+def test_the_focus_stays_at_both_ends_of_the_walk(turn):
+    page, figure = turn(SPLIT)
+    for name, last in (("Next →", "5 Output"), ("← Back", "1 Project")):
+        button = figure.get_by_role("button", name=name)
+        button.focus()
+        for _ in range(6):
+            page.keyboard.press("Enter")
+        assert figure.get_by_role("radio", name=last).is_checked()
+        assert button.evaluate("(it) => it === document.activeElement")
+        assert button.get_attribute("aria-disabled") == "true"
+        assert figure.locator("[aria-disabled=true]").count() == 1
+
+
+def test_a_coordinate_of_the_token_is_none_of_the_output(turn):
+    _, figure = turn(SPLIT)
+    choose(figure, "coordinate 2")
+    for step in ("2 Cut", "4 Merge"):
+        choose(figure, step)
+        assert figure.get_by_role("radio", name="coordinate 2").is_checked()
+    choose(figure, "5 Output")
+    assert figure.get_by_role("radio", name="all").is_checked()
+    assert figure.get_by_role("radio", name="coordinate").count() == 0
+    choose(figure, "output 2")
+    assert figure.locator(".sentence").inner_text().startswith("Coordinate 2 of the output is")
+    choose(figure, "1 Project")
+    assert figure.get_by_role("radio", name="all").is_checked()
+    choose(figure, "head 1")  # a head stays the same head
+    choose(figure, "5 Output")
+    assert figure.get_by_role("radio", name="head 1").is_checked()
 
 
 def lit(figure):
@@ -294,6 +348,7 @@ def test_what_is_lit_is_what_is_touched(turn):
     rows_of_w_q = [[no] * 5, [no] * 5, [yes] * 5, [no] * 5]
     assert lit(figure) == [*rows_of_w_q, [no, yes, no, yes]]  # row 2 of W_Q is 0 1 0 1
     choose(figure, "5 Output")
+    choose(figure, "output 2")
     assert [row[1:] for row in lit(figure)[:4]] == [[no, no, yes, no]] * 4  # a column of W_O
     choose(figure, "head 1")
     assert lit(figure)[:4] == [[no] * 5] * 2 + [[yes] * 5] * 2  # rows of W_O
@@ -798,9 +853,6 @@ def test_the_keyboard_is_enough(turn, figure):
     """Tab reaches each control, shows where it is, and arrows move it; what changes is announced in words."""
     page, element = turn(figure)
     controls = element.locator("input:not([type=radio]), input:checked, select, button, summary")
-    wanted = controls.evaluate_all(
-        "(all) => all.filter((one) => !one.disabled && one.checkVisibility()).length"
-    )
     element.evaluate(
         "(it) => { const before = document.createElement('button'); it.before(before); before.focus(); }"
     )
@@ -821,6 +873,9 @@ def test_the_keyboard_is_enough(turn, figure):
             page.keyboard.press("ArrowRight")
             moved = True
             assert element.locator(".sentence").inner_text() != sentence
+    wanted = controls.evaluate_all(
+        "(all) => all.filter((one) => !one.disabled && one.checkVisibility()).length"
+    )
     assert reached == outlined >= wanted > 0
     heard = element.locator(".heard")
     assert heard.get_attribute("aria-live") == "polite"
