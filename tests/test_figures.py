@@ -286,7 +286,8 @@ def test_what_the_walk_concludes_is_what_it_shows(turn, pencil, token):
     choose(figure, str(token))
     said = figure.locator(".sentence")
     choose(figure, "2 Cut")
-    name, *found = re.match(r"The (.*), \((.*)\), becomes \((.*)\) for .* \((.*)\) for", said.inner_text()).groups()
+    words = r"The (.*), \((.*)\), becomes \((.*)\) for .* \((.*)\) for"
+    name, *found = re.match(words, said.inner_text()).groups()
     whole, left, right = map(numbers, found)
     assert left != right  # both heads would get the same: nobody could see the cut
     assert whole == left + right == in_table(figure.locator("table"))[name]
@@ -297,7 +298,8 @@ def test_what_the_walk_concludes_is_what_it_shows(turn, pencil, token):
         weights = reference.attention(three, pencil["k"][:, mine], pencil["v"][:, mine])[1][0].round(12)
         heads_look.append(looks(weights))
     assert heads_look[0] != heads_look[1]
-    assert f"Head 0 looks {heads_look[0]}, head 1 {heads_look[1]}. One head could do only" in said.inner_text()
+    wanted = f"Head 0 looks {heads_look[0]}, head 1 {heads_look[1]}. One head could do only"
+    assert wanted in said.inner_text()
 
 
 def test_the_focus_stays_at_both_ends_of_the_walk(turn):
@@ -361,13 +363,13 @@ TASKS = {
     STAIRCASE: ("staircase", tasks.Staircase(), "left_over"),
     LOOKUP: ("lookup", tasks.Lookup(), "accuracy"),
 }
-RUNS = {
-    "": "as in the figure",
-    "4x training": "4 × the training",
-    "scores see content": "scores see contents",
-    "MLP": "with an MLP behind",
-    "MLP, 4x training": "with an MLP, 4 × the training",
-}
+
+
+def training(setting):
+    """How the figure calls the training of a stored setting."""
+    more = " with an MLP" if setting.get("d_ff") else ""
+    more += " with scores that see contents" if setting.get("ordinary") else ""
+    return f"{setting['steps']} steps{more}"
 
 
 @pytest.mark.parametrize("figure", TASKS)
@@ -376,27 +378,32 @@ def test_every_stored_run_can_be_seen(turn, figure):
     page, figure = turn(figure)
     settings = experiments.load(name)["settings"]
     for setting, stored in settings.items():
-        heads, _, variant = setting.removeprefix("h=").partition(", ")
+        heads = str(stored["setting"]["n_heads"])
         choose(figure, heads)
-        if variant:
-            choose(figure, RUNS[variant])
+        choose(figure, training(stored["setting"]))
         seeds = stored["per_seed"][score]
         said = figure.locator(".sentence").inner_text()
-        assert re.match(rf"{heads} heads? of width {task.d_model // int(heads)}\b", said)
-        assert said.split(": ")[1].startswith("the 6 seeds")
-        results = numbers(said.split(": ")[1].split("The theorem")[0].replace("the 6 seeds", ""))
-        assert results == pytest.approx([np.mean(seeds), min(seeds), max(seeds)], abs=0.00051)
+        width = task.d_model // int(heads)
+        assert re.match(rf"{heads} heads? of width {width} after {training(stored['setting'])}:", said)
+        average, n_seeds, lowest, highest, *rest = numbers(said.split(": ")[1])
+        assert n_seeds == len(seeds)
+        assert [average, lowest, highest] == pytest.approx(
+            [np.mean(seeds), min(seeds), max(seeds)], abs=0.00051
+        )
         attention = np.array(stored["attention"])
         if name == "staircase":
             back = np.arange(12)[:, None] - np.arange(1, 5)  # (query, steps back)
             attention = np.take_along_axis(attention, np.tile(back % 12, (len(attention), 1, 1)), 2).mean(1)
             least = task.theory(int(heads))
-            if "content" in variant:
+            if "content" in setting:
                 assert "theorem" not in said
             elif least:
                 assert number(said.split("no less than")[1]) == pytest.approx(least, abs=0.0051)
             else:
                 assert "counts heads and not their width, forbids nothing" in said
+        else:
+            assert rest == [pytest.approx(task.chance, abs=0.0005)]
+            assert "Chance gives" in said
         shown = [[number(cell) for cell in row[1:5]] for row in rows(figure.locator("table").last)]
         assert np.allclose(shown, attention, rtol=0, atol=0.00501)
     listed = rows(figure.locator("table").first)
@@ -415,10 +422,59 @@ def test_each_seed_is_drawn_at_its_height(turn):
         _, element = turn(figure)
         settings = experiments.load(name)["settings"]
         seeds = [s for name, stored in settings.items() if "," not in name for s in stored["per_seed"][score]]
-        heights = element.locator(".seed").evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
+        dots = element.locator(".chart .seed")
+        heights = dots.evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
         slope, start = np.polyfit(seeds, heights, 1)
         assert slope < -100
         assert np.allclose(heights, start + slope * np.array(seeds), rtol=0, atol=0.01)
+
+
+def test_the_dashed_line_is_what_theory_or_chance_says(turn):
+    for figure, (name, task, score) in TASKS.items():
+        _, element = turn(figure)
+        settings = [one for one in experiments.load(name)["settings"].items() if "," not in one[0]]
+        means = element.locator(".chart .mean").get_attribute("d").replace("M", "").split("L")
+        heights = [float(point.split(",")[1]) for point in means]
+        slope, start = np.polyfit([np.mean(one["per_seed"][score]) for _, one in settings], heights, 1)
+        bound = element.locator(".chart .bound").get_attribute("d")
+        drawn = [float(y) for y in re.findall(r"M\S+ ([\d.]+)", bound)]
+        wanted = [task.theory(one["setting"]["n_heads"]) for _, one in settings]
+        wanted = wanted if name == "staircase" else [task.chance]
+        assert np.allclose(drawn, start + slope * np.array(wanted), rtol=0, atol=0.01)
+        key = element.locator(".signs").inner_text()
+        assert ("lower bound" if name == "staircase" else "chance") in key
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("figure", TASKS)
+def test_the_controls_stay_where_they_are(turn, figure, width):
+    """Nothing jumps away under the pointer; a training stays chosen where a run of it is stored."""
+    name, _, _ = TASKS[figure]
+    _, figure = turn(figure, width=width)
+    stored = [one["setting"] for one in experiments.load(name)["settings"].values()]
+    places = """(it) => [...it.querySelectorAll('label, .chart, .signs')].map((one) =>
+        [one.getBoundingClientRect().top - it.getBoundingClientRect().top, one.getBoundingClientRect().left])"""
+    before, words = figure.evaluate(places), figure.locator(".signs", has_text="chosen training")
+    for n_heads in dict.fromkeys(setting["n_heads"] for setting in stored):
+        choose(figure, str(n_heads))
+        offered = {training(setting) for setting in stored if setting["n_heads"] == n_heads}
+        trainings = figure.get_by_role("group", name="training").locator("label")
+        able = {one.inner_text() for one in trainings.all() if one.locator("input").is_enabled()}
+        assert able == offered
+        assert trainings.count() == len({training(setting) for setting in stored})
+        for one in offered:
+            choose(figure, one)
+            assert figure.evaluate(places) == pytest.approx(np.array(before), abs=0.1)
+            squares = figure.locator(".chart .extra").count()
+            assert squares == (0 if one == "600 steps" else 6)
+            assert words.locator("span").last.is_visible() == bool(squares)
+    if name == "lookup":
+        choose(figure, "16")
+        choose(figure, "2400 steps")
+        choose(figure, "32")
+        assert figure.get_by_role("radio", name="2400 steps", exact=True).is_checked()
+        choose(figure, "8")
+        assert figure.get_by_role("radio", name="600 steps", exact=True).is_checked()
 
 
 def test_the_maps_are_those_that_were_stored(turn):
@@ -436,6 +492,15 @@ def test_the_maps_are_those_that_were_stored(turn):
                 for column, row in re.findall(r"M(\d+) (\d+)", d):
                     drawn[head, int(row), int(column)] = opacity
         assert np.abs(drawn - stored).max() <= 1 / 24 + 1e-9  # the nearest of 12 shades
+    # the outline runs where a cell that is to be copied meets one that isn't, or the edge
+    back = (np.arange(12)[:, None] - np.arange(12)) % 12  # (query, key)
+    wanted = np.pad((back >= 1) & (back <= 4), 1)
+    down = {(s, t) for t, s in np.argwhere(wanted[1:-1, 1:] != wanted[1:-1, :-1])}
+    right = {(s, t) for t, s in np.argwhere(wanted[1:, 1:-1] != wanted[:-1, 1:-1])}
+    outline = re.findall(r"M(\d+) (\d+)([vh])1", figure.locator(".wanted").first.get_attribute("d"))
+    inner = {(int(x), int(y), way) for x, y, way in outline}
+    all_edges = {(x, y, "v") for x, y in down} | {(x, y, "h") for x, y in right}
+    assert inner == {edge for edge in all_edges if edge[0] < 12 and edge[1] < 12}  # the frame has the rest
 
 
 def test_a_click_into_the_chart_chooses(turn):
@@ -748,7 +813,8 @@ def test_the_number_of_heads_stays_while_a_rule_is_chosen(turn):
 
 def test_the_axis_is_announced(turn):
     _, figure = turn(PRUNE)
-    for choice, axis in (("size", "size of the file, in MB"), ("time", "time, as a share of the intact model's")):
+    axes = {"size": "size of the file, in MB", "time": "time, as a share of the intact model's"}
+    for choice, axis in axes.items():
         choose(figure, choice)
         assert figure.locator(".sentence").inner_text().endswith(f"The chart sets MRR against {axis}.")
         assert figure.locator("svg.chart").get_attribute("aria-label").startswith(f"MRR against {axis}:")
