@@ -197,9 +197,9 @@ def test_the_weights_of_random_keys_are_those_of_the_library(turn):
             response = (weights * (1 - weights)).sum().item()
             slide(figure, "d_head", power)
             if scale is None:
-                choose(figure, "is 1/√d_head")
+                choose(figure, "divided by √d_head")
             else:
-                slide(figure, "scores times", log2_factor)
+                slide(figure, "factor", log2_factor)
             found = figure.evaluate(now)
             assert np.allclose(found["weights"], weights, rtol=0, atol=1e-9)
             assert np.allclose(found["bars"], weights, rtol=0, atol=1e-5)
@@ -211,15 +211,47 @@ def test_the_weights_of_random_keys_are_those_of_the_library(turn):
 
 def test_the_factor_follows_the_width_until_it_is_set(turn):
     _, figure = turn(SOFTMAX)
-    factor = figure.get_by_role("slider", name="scores times")
+    factor = figure.get_by_role("slider", name="factor")
     slide(figure, "d_head", 10)
     assert factor.get_attribute("aria-valuetext") == "1/32"
     spread = number(rows(figure.locator("table"))[2][1])
-    figure.get_by_role("button", name="Factor 1: as they are").click()
+    choose(figure, "not divided")
     assert factor.get_attribute("aria-valuetext") == "1"
     assert number(rows(figure.locator("table"))[2][1]) < 1 < 5 < spread
+    slide(figure, "factor", -2)
+    assert figure.get_by_role("radio", name="times my factor").is_checked()
     slide(figure, "d_head", 2)
+    assert factor.get_attribute("aria-valuetext") == "1/4"
+    choose(figure, "not divided")
     assert factor.get_attribute("aria-valuetext") == "1"
+
+
+def test_every_score_stands_at_its_place(turn):
+    _, figure = turn(SOFTMAX)
+    now = """(it) => ({
+        scores: it.attend(2 ** it.log2Width, 2 ** it.log2Factor).scores,
+        drawn: [...it.querySelectorAll('.ticks i')].map((tick) => parseFloat(tick.style.left)),
+        levels: [...it.querySelectorAll('.scores span')].map((one) => one.textContent),
+        places: [...it.querySelectorAll('.scores span')].map((one) => parseFloat(one.style.left)),
+    })"""
+    reaches = set()
+    for power, rule in itertools.product(
+        (0, 6, 10), ("divided by √d_head", "not divided", "times my factor")
+    ):
+        slide(figure, "d_head", power)
+        choose(figure, rule)
+        if rule == "times my factor":
+            slide(figure, "factor", 1)
+        found = figure.evaluate(now)
+        levels = [number(text) for text in found["levels"]]
+        drawn = np.interp(
+            found["scores"], levels, found["places"]
+        )  # beyond the axis it would stay at its end
+        assert np.allclose(found["drawn"], drawn, rtol=0, atol=0.01)
+        said = figure.locator(".scores").get_attribute("aria-label")
+        assert said.endswith(f"from minus {levels[-1]:.0f} to {levels[-1]:.0f}.")
+        reaches.add(levels[-1])
+    assert len(reaches) >= 3
 
 
 # ---------------------------------------------------------------------- chapter 2: walk a token through
@@ -453,7 +485,7 @@ def test_the_controls_stay_where_they_are(turn, figure, width):
     _, figure = turn(figure, width=width)
     stored = [one["setting"] for one in experiments.load(name)["settings"].values()]
     places = """(it) => [...it.querySelectorAll('label, .chart, .signs')].map((one) =>
-        [one.getBoundingClientRect().top - it.getBoundingClientRect().top, one.getBoundingClientRect().left])"""
+        one.getBoundingClientRect().top - it.getBoundingClientRect().top)"""
     before, words = figure.evaluate(places), figure.locator(".signs", has_text="chosen training")
     for n_heads in dict.fromkeys(setting["n_heads"] for setting in stored):
         choose(figure, str(n_heads))
@@ -464,7 +496,7 @@ def test_the_controls_stay_where_they_are(turn, figure, width):
         assert trainings.count() == len({training(setting) for setting in stored})
         for one in offered:
             choose(figure, one)
-            assert figure.evaluate(places) == pytest.approx(np.array(before), abs=0.1)
+            assert figure.evaluate(places) == pytest.approx(before, abs=0.1)
             squares = figure.locator(".chart .extra").count()
             assert squares == (0 if one == "600 steps" else 6)
             assert words.locator("span").last.is_visible() == bool(squares)
@@ -863,7 +895,7 @@ def states(page, chapter):
     if chapter == "self-attention":
         slide(page.locator("mh-query"), "asks about feeling", -2)
         slide(page.locator("mh-softmax"), "d_head", 10)
-        page.get_by_role("button", name="Factor 1: as they are").click()
+        choose(page.locator("mh-softmax"), "not divided")
         yield "saturated"
     elif chapter == "splitting-into-heads":
         choose(page.locator("mh-split"), "head 1")
