@@ -102,6 +102,27 @@ def test_a_moved_query_attends_as_the_reference_does(turn):
     assert not page.faults
 
 
+def test_the_name_of_the_query_can_be_read_wherever_it_is(turn):
+    """It stays within the drawing, off the axes, and off the end of the arrow that it names."""
+    _, figure = turn(QUERY)
+    where = """(it) => {
+        const box = (what) => {
+            const { left, right, top, bottom } = what.getBoundingClientRect();
+            return [left, top, right, bottom];
+        };
+        const drawing = it.querySelector('svg');
+        return [drawing, ...['text.orange', '.ring', '.axis'].flatMap((what) => [...drawing.querySelectorAll(what)])].map(box);
+    }"""
+    for query in itertools.product((-2, -1, 0, 0.5, 1, 2), repeat=2):
+        slide(figure, "asks about feeling", query[0])
+        slide(figure, "asks about sitting", query[1])
+        drawing, (left, top, right, bottom), *others = figure.evaluate(where)
+        assert drawing[0] <= left < right <= drawing[2], query
+        assert drawing[1] <= top + 2 < bottom - 2 <= drawing[3], query
+        for x0, y0, x1, y1 in others:  # letters fill the middle of their line
+            assert right <= x0 + 1 or x1 - 1 <= left or bottom - 3 <= y0 or y1 <= top + 3, query
+
+
 def test_each_word_can_ask(turn):
     chapter = run_cells("self-attention", "pencil-vectors", "projections", "self-attention-by-hand")
     _, figure = turn(QUERY)
@@ -625,23 +646,65 @@ def test_models_are_counted_and_heads_can_be_moved(turn):
 
 def test_numbers_that_cannot_be_are_named(turn):
     _, figure = turn(COST)
-    tokens = figure.get_by_label("tokens")
+    tokens, height = figure.get_by_label("tokens"), figure.bounding_box()["height"]
     for wrong in ("", "0", "-3", "2.5", "99999999"):
         tokens.fill(wrong)
-        assert (
-            figure.get_by_role("alert").inner_text()
-            == "tokens is counted: a whole number from 1 to 1,048,576."
-        )
+        said = figure.get_by_role("alert")
+        assert said.inner_text() == "tokens must be a whole number from 1 to 1,048,576."
         assert tokens.get_attribute("aria-invalid") == "true"
-        assert figure.locator("table").count() == 0
+        assert tokens.get_attribute("aria-describedby") == said.get_attribute("id")
+        # the bills before stay in sight, and out of the way of who can't see how pale they are
+        assert figure.locator("table").is_visible()
+        assert figure.locator("[inert] table").count() == 1
+        assert figure.locator(".sentence").text_content() == ""
+        assert figure.bounding_box()["height"] == pytest.approx(height, abs=1)
     tokens.fill("7")
     assert figure.locator(".problem").text_content() == ""
+    assert tokens.get_attribute("aria-describedby") is None
+    assert figure.locator("[inert]").count() == 0
     assert shown_bills(figure) == bills(768, 12, 12, 64, 7, 12, 4, True)
     width = figure.get_by_label("d_model", exact=True)
     width.fill("7")  # on the way to 720: only 1 and 7 divide it
     assert shown_bills(figure) == bills(7, 7, 7, 1, 7, 12, 4, True)
     width.fill("720")
     assert shown_bills(figure) == bills(720, 12, 12, 60, 7, 12, 4, True)
+
+
+def test_the_sentence_says_who_shares_keys_and_values(turn):
+    _, figure = turn(COST)
+    said = figure.locator(".sentence")
+    assert said.inner_text().startswith("12 heads of width 64, each with its own keys and values, cost ")
+    slide(figure, "K/V heads", 0)
+    assert said.inner_text().startswith("12 heads of width 64, sharing 1 key/value head, cost ")
+    slide(figure, "K/V heads", 2)
+    assert said.inner_text().startswith("12 heads of width 64, sharing 3 key/value heads, cost ")
+    slide(figure, "heads", 0)
+    assert said.inner_text().startswith("1 head of width 768 costs ")
+
+
+def test_the_numbers_of_heads_are_told(turn):
+    _, figure = turn(COST)
+    for width in (768, 769, 7):
+        figure.get_by_label("d_model", exact=True).fill(str(width))
+        wanted = [n for n in range(1, 129) if width % n == 0]
+        said = figure.get_by_text("Numbers of heads that divide d_model, up to 128:").inner_text()
+        assert numbers(said.split(":")[1].removesuffix(".")) == wanted
+        assert figure.get_by_role("slider", name="heads", exact=True).is_disabled() == (len(wanted) == 1)
+
+
+def test_a_bar_reaches_as_far_as_its_scale_says(turn):
+    _, figure = turn(COST)
+    least, one, most = figure.locator(".scale span").all_text_contents()
+    assert (least, one) == (f"1/{most}", "1")
+    slide(figure, "K/V heads", 0)
+    bars = figure.locator(".factor")
+    ends = bars.evaluate_all(
+        "(all) => all.map((it) => ['--from', '--to'].map((end) => +it.style.getPropertyValue(end)))"
+    )
+    for text, (start, end) in zip(bars.all_text_contents(), ends, strict=True):
+        factor = 1 if text == "the same" else number(text)
+        assert start + end == pytest.approx(math.log(factor, int(most)), abs=0.002)
+        assert min(abs(start), abs(end)) == 0
 
 
 # ---------------------------------------------------------------------- chapter 8: take heads away
