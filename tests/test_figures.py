@@ -110,8 +110,8 @@ def test_the_name_of_the_query_can_be_read_wherever_it_is(turn):
             const { left, right, top, bottom } = what.getBoundingClientRect();
             return [left, top, right, bottom];
         };
-        const drawing = it.querySelector('svg');
-        return [drawing, ...['text.orange', '.ring', '.axis'].flatMap((what) => [...drawing.querySelectorAll(what)])].map(box);
+        const drawing = it.querySelector('svg'), all = (what) => [...drawing.querySelectorAll(what)];
+        return [drawing, ...['text.orange', '.ring', '.axis'].flatMap(all)].map(box);
     }"""
     for query in itertools.product((-2, -1, 0, 0.5, 1, 2), repeat=2):
         slide(figure, "asks about feeling", query[0])
@@ -1063,6 +1063,27 @@ def test_the_focus_stands_out_on_a_choice(turn, theme):
         )
         low, high = sorted([luminance(ring), luminance(ground if chosen else paper)])
         assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_the_colours_of_the_reader_keep_every_sign(turn):
+    """Where the system sets all colours: what is chosen, how much is filled, and whose a number is."""
+    look = """(it) => {
+        const { backgroundColor, backgroundImage } = getComputedStyle(it);
+        return [backgroundColor, backgroundImage];
+    }"""
+    for figure in (LOOKUP, SPLIT):
+        page, element = turn(figure)
+        page.emulate_media(forced_colors="active")
+        chosen, other = (
+            element.locator(f"input{state} + span").first.evaluate(look)
+            for state in (":checked", ":not(:checked)")
+        )
+        assert chosen[0] != other[0]
+        if figure == LOOKUP:
+            assert "gradient" in element.locator(".slots i").first.evaluate(look)[1]
+        else:
+            mine, theirs = (element.locator(f"td.h{head}").first.evaluate(look)[0] for head in (0, 1))
+            assert mine != theirs
 
 
 def test_motion_respects_the_reader(browser, served):
