@@ -153,19 +153,32 @@
         this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(score), y2: this.y(score), class: score === low ? "axis" : "grid" }),
         this.text(this.digits(score, 1), LEFT - 7, this.y(score) + 4, "end")]);
       const ticks = steps(left, right, axis.step).map((value) => this.text(this.digits(value, axis.step < 1 ? 1 : 0), toX(value), BOTTOM + 18));
-      const timed = this.against === "time", { chosen } = this;
-      const lines = timed ? [] : [this.band(), ...[...this.rankings].map(([name, models]) =>
-        this.draw("path", { d: `M${models.map((model) => [this.x(model), this.y(model.before.mrr[0])]).join("L")}`, class: name === this.ranking ? "mean" : "other" }))];
-      const others = this.once.filter((model) => shown.includes(model) && model !== chosen && !(model.name && model.name === chosen.name));
-      const trained = others.filter(({ after, name }) => after && name !== "intact");
-      const links = timed ? trained.map((model) => this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0])}V${this.y(model.after.mrr[0])}`, class: "link" })) : [];
-      const marks = [...others.filter(({ rule }) => rule || timed).map((model) => this.mark(model)), ...trained.map((model) => this.ring(model))];
-      const names = timed ? [...others, ...(chosen.time ? [chosen] : [])].map((model) => this.nameOf(model)) : [];
-      const middle = (LEFT + WIDTH) / 2;
-      this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8), ...lines, ...links, ...marks,
-        ...(shown.includes(chosen) ? this.now() : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]), ...names);
+      const middle = (LEFT + WIDTH) / 2, timed = this.against === "time", marked = shown.includes(this.chosen);
+      this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8),
+        ...(timed ? [] : this.lines()), ...this.marks(timed),
+        ...(marked ? [] : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]));
       this.chart.setAttribute("aria-label", `MRR against ${axis.words}: all models, the chosen one marked. The numbers stand in the tables.`);
-      this.signs.replaceChildren(this.key(...this.signsOf(timed, shown.includes(chosen))));
+      this.signs.replaceChildren(this.key(...this.signsOf(timed, marked)));
+    }
+
+    // Every ranking is a line; that of the chosen one has its interval as a band.
+    lines() {
+      const along = (models, end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`), own = this.rankings.get(this.ranking);
+      const band = this.draw("path", { d: `M${[...along(own, 1), ...along(own, 2).reverse()].join("L")}z`, class: "band" });
+      return [band, ...[...this.rankings.values()].map((models) => this.draw("path", { d: `M${along(models, 0).join("L")}`, class: models === own ? "mean" : "other" }))];
+    }
+
+    // Where there are no lines, what a ranking leaves has a mark too, and all marks have names and lead to what training makes of them.
+    marks(timed) {
+      const { chosen } = this, here = (model) => this.shown.includes(model);
+      const others = this.once.filter((model) => here(model) && model !== chosen && !(model.name && model.name === chosen.name));
+      const trained = others.filter(({ after, name }) => after && name !== "intact");
+      const link = (model) => this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0])}V${this.y(model.after.mrr[0])}`, class: "link" });
+      const titled = (sign, words) => this.fill(sign, {}, [this.draw("title", {}, words)]);                 // shown under the pointer
+      return [...(timed ? trained.map(link) : []),
+        ...others.filter(({ rule }) => rule || timed).map((model) => titled(this.sign(model), this.called(model))),
+        ...trained.map((model) => titled(this.circle(this.x(model), this.y(model.after.mrr[0])), `${this.called(model)}, after a short training`)),
+        ...(here(chosen) ? this.now() : []), ...(timed ? [...others, chosen].filter(here).map((model) => this.nameOf(model)) : [])];
     }
 
     signsOf(timed, marked) {
@@ -184,11 +197,6 @@
       return this.text(model.name, this.x(model) + right, this.y(model.before.mrr[0]) + down, anchor, model === this.chosen ? "blue" : "quiet name");
     }
 
-    band() {
-      const models = this.rankings.get(this.ranking), along = (end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`);
-      return this.draw("path", { d: `M${[...along(1), ...along(2).reverse()].join("L")}z`, class: "band" });
-    }
-
     // The signs: a rule is a diamond, what a ranking leaves a square, a circle comes after training; an interval.
     diamond(x, y, size = 4.5, kind = "cut") {
       return this.draw("path", { d: `M${x} ${y - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`, class: kind });
@@ -203,25 +211,16 @@
       return this.draw("path", { d: `M${x} ${low}V${high}m-4 0h8M${x - 4} ${low}h8`, class: kind });
     }
 
-    // A mark says under the pointer which model it is.
-    titled(mark, words) {
-      mark.append(this.draw("title", {}, words));
-      return mark;
-    }
-    mark(model) {
-      const shape = model.rule ? this.diamond : this.square;
-      return this.titled(shape.call(this, this.x(model), this.y(model.before.mrr[0])), this.called(model));
-    }
-    ring(model) {
-      return this.titled(this.circle(this.x(model), this.y(model.after.mrr[0])), `${this.called(model)}, after a short training`);
+    sign(model, larger = 0, kind = "cut") {
+      const x = this.x(model), y = this.y(model.before.mrr[0]);
+      return model.rule ? this.diamond(x, y, 4.5 + larger, kind) : this.square(x, y, 3.5 + larger, kind);
     }
 
     // The chosen model: its interval, and how far the training brought it.
     now() {
-      const { before, after, name, rule } = this.chosen, x = this.x(this.chosen);
+      const { before, after, name } = this.chosen, x = this.x(this.chosen);
       const interval = ([, low, high], x, kind) => this.bar(x, this.y(low), this.y(high), kind);
-      const mark = rule ? this.diamond(x, this.y(before.mrr[0]), 7, "cut now") : this.square(x, this.y(before.mrr[0]), 5.5, "cut now");
-      const cut = [interval(before.mrr, x, "interval"), mark];
+      const cut = [interval(before.mrr, x, "interval"), this.sign(this.chosen, 2.5, "cut now")];
       if (!after || name === "intact") return cut;
       return [interval(after.mrr, x + 5, "interval after"), this.circle(x + 5, this.y(after.mrr[0]), 5, "trained now"), ...cut];
     }
