@@ -13,21 +13,19 @@ import theme_figures
 from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
-from manyheads import experiments
+from manyheads import experiments, tasks
 
 FIGURES = Path(__file__).with_name("figures")
 ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
 
 
 def stored(name):
-    """Return what a figure shows of a sweep: for each setting the runs of all seeds, theory and attention."""
-    sweep = experiments.load(name)
-    wanted = ("parameters", "per_seed", "theory", "attention")
+    """Return what a figure shows of a sweep: all runs of each setting, theory, attention; and chance."""
+    wanted = ("setting", "per_seed", "theory", "attention")
+    settings = experiments.load(name)["settings"].values()
     return {
-        "seeds": sweep["seeds"],
-        "settings": {
-            setting: {key: found[key] for key in wanted} for setting, found in sweep["settings"].items()
-        },
+        "settings": [{key: found[key] for key in wanted} for found in settings],
+        "chance": tasks.Lookup().chance if name == "lookup" else None,
     }
 
 

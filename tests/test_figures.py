@@ -102,6 +102,27 @@ def test_a_moved_query_attends_as_the_reference_does(turn):
     assert not page.faults
 
 
+def test_the_name_of_the_query_can_be_read_wherever_it_is(turn):
+    """It stays within the drawing, off the axes, and off the end of the arrow that it names."""
+    _, figure = turn(QUERY)
+    where = """(it) => {
+        const box = (what) => {
+            const { left, right, top, bottom } = what.getBoundingClientRect();
+            return [left, top, right, bottom];
+        };
+        const drawing = it.querySelector('svg'), all = (what) => [...drawing.querySelectorAll(what)];
+        return [drawing, ...['text.orange', '.ring', '.axis'].flatMap(all)].map(box);
+    }"""
+    for query in itertools.product((-2, -1, 0, 0.5, 1, 2), repeat=2):
+        slide(figure, "asks about feeling", query[0])
+        slide(figure, "asks about sitting", query[1])
+        drawing, (left, top, right, bottom), *others = figure.evaluate(where)
+        assert drawing[0] <= left < right <= drawing[2], query
+        assert drawing[1] <= top + 2 < bottom - 2 <= drawing[3], query
+        for x0, y0, x1, y1 in others:  # letters fill the middle of their line
+            assert right <= x0 + 1 or x1 - 1 <= left or bottom - 3 <= y0 or y1 <= top + 3, query
+
+
 def test_each_word_can_ask(turn):
     chapter = run_cells("self-attention", "pencil-vectors", "projections", "self-attention-by-hand")
     _, figure = turn(QUERY)
@@ -197,9 +218,9 @@ def test_the_weights_of_random_keys_are_those_of_the_library(turn):
             response = (weights * (1 - weights)).sum().item()
             slide(figure, "d_head", power)
             if scale is None:
-                choose(figure, "is 1/√d_head")
+                choose(figure, "divided by √d_head")
             else:
-                slide(figure, "scores times", log2_factor)
+                slide(figure, "factor", log2_factor)
             found = figure.evaluate(now)
             assert np.allclose(found["weights"], weights, rtol=0, atol=1e-9)
             assert np.allclose(found["bars"], weights, rtol=0, atol=1e-5)
@@ -211,15 +232,47 @@ def test_the_weights_of_random_keys_are_those_of_the_library(turn):
 
 def test_the_factor_follows_the_width_until_it_is_set(turn):
     _, figure = turn(SOFTMAX)
-    factor = figure.get_by_role("slider", name="scores times")
+    factor = figure.get_by_role("slider", name="factor")
     slide(figure, "d_head", 10)
     assert factor.get_attribute("aria-valuetext") == "1/32"
     spread = number(rows(figure.locator("table"))[2][1])
-    figure.get_by_role("button", name="Factor 1: as they are").click()
+    choose(figure, "not divided")
     assert factor.get_attribute("aria-valuetext") == "1"
     assert number(rows(figure.locator("table"))[2][1]) < 1 < 5 < spread
+    slide(figure, "factor", -2)
+    assert figure.get_by_role("radio", name="times my factor").is_checked()
     slide(figure, "d_head", 2)
+    assert factor.get_attribute("aria-valuetext") == "1/4"
+    choose(figure, "not divided")
     assert factor.get_attribute("aria-valuetext") == "1"
+
+
+def test_every_score_stands_at_its_place(turn):
+    _, figure = turn(SOFTMAX)
+    now = """(it) => ({
+        scores: it.attend(2 ** it.log2Width, 2 ** it.log2Factor).scores,
+        drawn: [...it.querySelectorAll('.ticks i')].map((tick) => parseFloat(tick.style.left)),
+        levels: [...it.querySelectorAll('.scores span')].map((one) => one.textContent),
+        places: [...it.querySelectorAll('.scores span')].map((one) => parseFloat(one.style.left)),
+    })"""
+    reaches = set()
+    for power, rule in itertools.product(
+        (0, 6, 10), ("divided by √d_head", "not divided", "times my factor")
+    ):
+        slide(figure, "d_head", power)
+        choose(figure, rule)
+        if rule == "times my factor":
+            slide(figure, "factor", 1)
+        found = figure.evaluate(now)
+        levels = [number(text) for text in found["levels"]]
+        drawn = np.interp(
+            found["scores"], levels, found["places"]
+        )  # beyond the axis it would stay at its end
+        assert np.allclose(found["drawn"], drawn, rtol=0, atol=0.01)
+        said = figure.locator(".scores").get_attribute("aria-label")
+        assert said.endswith(f"from minus {levels[-1]:.0f} to {levels[-1]:.0f}.")
+        reaches.add(levels[-1])
+    assert len(reaches) >= 3
 
 
 # ---------------------------------------------------------------------- chapter 2: walk a token through
@@ -273,8 +326,64 @@ def test_the_walk_is_that_of_the_pencil(turn, pencil, token):
     )
     for row, brought in zip(cells[4:], [*pencil["brought_home"], pencil["concatenated"]], strict=True):
         assert [number(cell) for cell in row[2:]] == pytest.approx(brought[token])
-    assert figure.get_by_role("button", name="Next →").is_disabled()
     assert not page.faults
+
+
+def looks(weights):
+    return "at both tokens alike" if weights[0] == weights[1] else f"most at token {int(np.argmax(weights))}"
+
+
+@pytest.mark.parametrize("token", [0, 1])
+def test_what_the_walk_concludes_is_what_it_shows(turn, pencil, token):
+    _, figure = turn(SPLIT)
+    choose(figure, str(token))
+    said = figure.locator(".sentence")
+    choose(figure, "2 Cut")
+    words = r"The (.*), \((.*)\), becomes \((.*)\) for .* \((.*)\) for"
+    name, *found = re.match(words, said.inner_text()).groups()
+    whole, left, right = map(numbers, found)
+    assert left != right  # both heads would get the same: nobody could see the cut
+    assert whole == left + right == in_table(figure.locator("table"))[name]
+    choose(figure, "3 Look")
+    heads_look = []
+    for mine in (slice(0, 2), slice(2, 4)):
+        three = pencil["three"] * pencil["q"][[token], mine]
+        weights = reference.attention(three, pencil["k"][:, mine], pencil["v"][:, mine])[1][0].round(12)
+        heads_look.append(looks(weights))
+    assert heads_look[0] != heads_look[1]
+    wanted = f"Head 0 looks {heads_look[0]}, head 1 {heads_look[1]}. One head could do only"
+    assert wanted in said.inner_text()
+
+
+def test_the_focus_stays_at_both_ends_of_the_walk(turn):
+    page, figure = turn(SPLIT)
+    for name, last in (("Next →", "5 Output"), ("← Back", "1 Project")):
+        button = figure.get_by_role("button", name=name)
+        button.focus()
+        for _ in range(6):
+            page.keyboard.press("Enter")
+        assert figure.get_by_role("radio", name=last).is_checked()
+        assert button.evaluate("(it) => it === document.activeElement")
+        assert button.get_attribute("aria-disabled") == "true"
+        assert figure.locator("[aria-disabled=true]").count() == 1
+
+
+def test_a_coordinate_of_the_token_is_none_of_the_output(turn):
+    _, figure = turn(SPLIT)
+    choose(figure, "coordinate 2")
+    for step in ("2 Cut", "4 Merge"):
+        choose(figure, step)
+        assert figure.get_by_role("radio", name="coordinate 2").is_checked()
+    choose(figure, "5 Output")
+    assert figure.get_by_role("radio", name="all").is_checked()
+    assert figure.get_by_role("radio", name="coordinate").count() == 0
+    choose(figure, "output 2")
+    assert figure.locator(".sentence").inner_text().startswith("Coordinate 2 of the output is")
+    choose(figure, "1 Project")
+    assert figure.get_by_role("radio", name="all").is_checked()
+    choose(figure, "head 1")  # a head stays the same head
+    choose(figure, "5 Output")
+    assert figure.get_by_role("radio", name="head 1").is_checked()
 
 
 def lit(figure):
@@ -294,6 +403,7 @@ def test_what_is_lit_is_what_is_touched(turn):
     rows_of_w_q = [[no] * 5, [no] * 5, [yes] * 5, [no] * 5]
     assert lit(figure) == [*rows_of_w_q, [no, yes, no, yes]]  # row 2 of W_Q is 0 1 0 1
     choose(figure, "5 Output")
+    choose(figure, "output 2")
     assert [row[1:] for row in lit(figure)[:4]] == [[no, no, yes, no]] * 4  # a column of W_O
     choose(figure, "head 1")
     assert lit(figure)[:4] == [[no] * 5] * 2 + [[yes] * 5] * 2  # rows of W_O
@@ -306,13 +416,13 @@ TASKS = {
     STAIRCASE: ("staircase", tasks.Staircase(), "left_over"),
     LOOKUP: ("lookup", tasks.Lookup(), "accuracy"),
 }
-RUNS = {
-    "": "as in the figure",
-    "4x training": "4 × the training",
-    "scores see content": "scores see contents",
-    "MLP": "with an MLP behind",
-    "MLP, 4x training": "with an MLP, 4 × the training",
-}
+
+
+def training(setting):
+    """How the figure calls the training of a stored setting."""
+    more = " with an MLP" if setting.get("d_ff") else ""
+    more += " with scores that see contents" if setting.get("ordinary") else ""
+    return f"{setting['steps']} steps{more}"
 
 
 @pytest.mark.parametrize("figure", TASKS)
@@ -321,27 +431,32 @@ def test_every_stored_run_can_be_seen(turn, figure):
     page, figure = turn(figure)
     settings = experiments.load(name)["settings"]
     for setting, stored in settings.items():
-        heads, _, variant = setting.removeprefix("h=").partition(", ")
+        heads = str(stored["setting"]["n_heads"])
         choose(figure, heads)
-        if variant:
-            choose(figure, RUNS[variant])
+        choose(figure, training(stored["setting"]))
         seeds = stored["per_seed"][score]
         said = figure.locator(".sentence").inner_text()
-        assert re.match(rf"{heads} heads? of width {task.d_model // int(heads)}\b", said)
-        assert said.split(": ")[1].startswith("the 6 seeds")
-        results = numbers(said.split(": ")[1].split("The theorem")[0].replace("the 6 seeds", ""))
-        assert results == pytest.approx([np.mean(seeds), min(seeds), max(seeds)], abs=0.00051)
+        width = task.d_model // int(heads)
+        assert re.match(rf"{heads} heads? of width {width} after {training(stored['setting'])}:", said)
+        average, n_seeds, lowest, highest, *rest = numbers(said.split(": ")[1])
+        assert n_seeds == len(seeds)
+        assert [average, lowest, highest] == pytest.approx(
+            [np.mean(seeds), min(seeds), max(seeds)], abs=0.00051
+        )
         attention = np.array(stored["attention"])
         if name == "staircase":
             back = np.arange(12)[:, None] - np.arange(1, 5)  # (query, steps back)
             attention = np.take_along_axis(attention, np.tile(back % 12, (len(attention), 1, 1)), 2).mean(1)
             least = task.theory(int(heads))
-            if "content" in variant:
+            if "content" in setting:
                 assert "theorem" not in said
             elif least:
                 assert number(said.split("no less than")[1]) == pytest.approx(least, abs=0.0051)
             else:
                 assert "counts heads and not their width, forbids nothing" in said
+        else:
+            assert rest == [pytest.approx(task.chance, abs=0.0005)]
+            assert "Chance gives" in said
         shown = [[number(cell) for cell in row[1:5]] for row in rows(figure.locator("table").last)]
         assert np.allclose(shown, attention, rtol=0, atol=0.00501)
     listed = rows(figure.locator("table").first)
@@ -360,10 +475,59 @@ def test_each_seed_is_drawn_at_its_height(turn):
         _, element = turn(figure)
         settings = experiments.load(name)["settings"]
         seeds = [s for name, stored in settings.items() if "," not in name for s in stored["per_seed"][score]]
-        heights = element.locator(".seed").evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
+        dots = element.locator(".chart .seed")
+        heights = dots.evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
         slope, start = np.polyfit(seeds, heights, 1)
         assert slope < -100
         assert np.allclose(heights, start + slope * np.array(seeds), rtol=0, atol=0.01)
+
+
+def test_the_dashed_line_is_what_theory_or_chance_says(turn):
+    for figure, (name, task, score) in TASKS.items():
+        _, element = turn(figure)
+        settings = [one for one in experiments.load(name)["settings"].items() if "," not in one[0]]
+        means = element.locator(".chart .mean").get_attribute("d").replace("M", "").split("L")
+        heights = [float(point.split(",")[1]) for point in means]
+        slope, start = np.polyfit([np.mean(one["per_seed"][score]) for _, one in settings], heights, 1)
+        bound = element.locator(".chart .bound").get_attribute("d")
+        drawn = [float(y) for y in re.findall(r"M\S+ ([\d.]+)", bound)]
+        wanted = [task.theory(one["setting"]["n_heads"]) for _, one in settings]
+        wanted = wanted if name == "staircase" else [task.chance]
+        assert np.allclose(drawn, start + slope * np.array(wanted), rtol=0, atol=0.01)
+        key = element.locator(".signs").inner_text()
+        assert ("lower bound" if name == "staircase" else "chance") in key
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("figure", TASKS)
+def test_the_controls_stay_where_they_are(turn, figure, width):
+    """Nothing jumps away under the pointer; a training stays chosen where a run of it is stored."""
+    name, _, _ = TASKS[figure]
+    _, figure = turn(figure, width=width)
+    stored = [one["setting"] for one in experiments.load(name)["settings"].values()]
+    places = """(it) => [...it.querySelectorAll('label, .chart, .signs')].map((one) =>
+        one.getBoundingClientRect().top - it.getBoundingClientRect().top)"""
+    before, words = figure.evaluate(places), figure.locator(".signs", has_text="chosen training")
+    for n_heads in dict.fromkeys(setting["n_heads"] for setting in stored):
+        choose(figure, str(n_heads))
+        offered = {training(setting) for setting in stored if setting["n_heads"] == n_heads}
+        trainings = figure.get_by_role("group", name="training").locator("label")
+        able = {one.inner_text() for one in trainings.all() if one.locator("input").is_enabled()}
+        assert able == offered
+        assert trainings.count() == len({training(setting) for setting in stored})
+        for one in offered:
+            choose(figure, one)
+            assert figure.evaluate(places) == pytest.approx(before, abs=0.1)
+            squares = figure.locator(".chart .extra").count()
+            assert squares == (0 if one == "600 steps" else 6)
+            assert words.locator("span").last.is_visible() == bool(squares)
+    if name == "lookup":
+        choose(figure, "16")
+        choose(figure, "2400 steps")
+        choose(figure, "32")
+        assert figure.get_by_role("radio", name="2400 steps", exact=True).is_checked()
+        choose(figure, "8")
+        assert figure.get_by_role("radio", name="600 steps", exact=True).is_checked()
 
 
 def test_the_maps_are_those_that_were_stored(turn):
@@ -381,6 +545,15 @@ def test_the_maps_are_those_that_were_stored(turn):
                 for column, row in re.findall(r"M(\d+) (\d+)", d):
                     drawn[head, int(row), int(column)] = opacity
         assert np.abs(drawn - stored).max() <= 1 / 24 + 1e-9  # the nearest of 12 shades
+    # the outline runs where a cell that is to be copied meets one that isn't, or the edge
+    back = (np.arange(12)[:, None] - np.arange(12)) % 12  # (query, key)
+    wanted = np.pad((back >= 1) & (back <= 4), 1)
+    down = {(s, t) for t, s in np.argwhere(wanted[1:-1, 1:] != wanted[1:-1, :-1])}
+    right = {(s, t) for t, s in np.argwhere(wanted[1:, 1:-1] != wanted[:-1, 1:-1])}
+    outline = re.findall(r"M(\d+) (\d+)([vh])1", figure.locator(".wanted").first.get_attribute("d"))
+    inner = {(int(x), int(y), way) for x, y, way in outline}
+    all_edges = {(x, y, "v") for x, y in down} | {(x, y, "h") for x, y in right}
+    assert inner == {edge for edge in all_edges if edge[0] < 12 and edge[1] < 12}  # the frame has the rest
 
 
 def test_a_click_into_the_chart_chooses(turn):
@@ -473,23 +646,65 @@ def test_models_are_counted_and_heads_can_be_moved(turn):
 
 def test_numbers_that_cannot_be_are_named(turn):
     _, figure = turn(COST)
-    tokens = figure.get_by_label("tokens")
+    tokens, height = figure.get_by_label("tokens"), figure.bounding_box()["height"]
     for wrong in ("", "0", "-3", "2.5", "99999999"):
         tokens.fill(wrong)
-        assert (
-            figure.get_by_role("alert").inner_text()
-            == "tokens is counted: a whole number from 1 to 1,048,576."
-        )
+        said = figure.get_by_role("alert")
+        assert said.inner_text() == "tokens must be a whole number from 1 to 1,048,576."
         assert tokens.get_attribute("aria-invalid") == "true"
-        assert figure.locator("table").count() == 0
+        assert tokens.get_attribute("aria-describedby") == said.get_attribute("id")
+        # the bills before stay in sight, and out of the way of who can't see how pale they are
+        assert figure.locator("table").is_visible()
+        assert figure.locator("[inert] table").count() == 1
+        assert figure.locator(".sentence").text_content() == ""
+        assert figure.bounding_box()["height"] == pytest.approx(height, abs=1)
     tokens.fill("7")
     assert figure.locator(".problem").text_content() == ""
+    assert tokens.get_attribute("aria-describedby") is None
+    assert figure.locator("[inert]").count() == 0
     assert shown_bills(figure) == bills(768, 12, 12, 64, 7, 12, 4, True)
     width = figure.get_by_label("d_model", exact=True)
     width.fill("7")  # on the way to 720: only 1 and 7 divide it
     assert shown_bills(figure) == bills(7, 7, 7, 1, 7, 12, 4, True)
     width.fill("720")
     assert shown_bills(figure) == bills(720, 12, 12, 60, 7, 12, 4, True)
+
+
+def test_the_sentence_says_who_shares_keys_and_values(turn):
+    _, figure = turn(COST)
+    said = figure.locator(".sentence")
+    assert said.inner_text().startswith("12 heads of width 64, each with its own keys and values, cost ")
+    slide(figure, "K/V heads", 0)
+    assert said.inner_text().startswith("12 heads of width 64, sharing 1 key/value head, cost ")
+    slide(figure, "K/V heads", 2)
+    assert said.inner_text().startswith("12 heads of width 64, sharing 3 key/value heads, cost ")
+    slide(figure, "heads", 0)
+    assert said.inner_text().startswith("1 head of width 768 costs ")
+
+
+def test_the_numbers_of_heads_are_told(turn):
+    _, figure = turn(COST)
+    for width in (768, 769, 7):
+        figure.get_by_label("d_model", exact=True).fill(str(width))
+        wanted = [n for n in range(1, 129) if width % n == 0]
+        said = figure.get_by_text("Numbers of heads that divide d_model, up to 128:").inner_text()
+        assert numbers(said.split(":")[1].removesuffix(".")) == wanted
+        assert figure.get_by_role("slider", name="heads", exact=True).is_disabled() == (len(wanted) == 1)
+
+
+def test_a_bar_reaches_as_far_as_its_scale_says(turn):
+    _, figure = turn(COST)
+    least, one, most = figure.locator(".scale span").all_text_contents()
+    assert (least, one) == (f"1/{most}", "1")
+    slide(figure, "K/V heads", 0)
+    bars = figure.locator(".factor")
+    ends = bars.evaluate_all(
+        "(all) => all.map((it) => ['--from', '--to'].map((end) => +it.style.getPropertyValue(end)))"
+    )
+    for text, (start, end) in zip(bars.all_text_contents(), ends, strict=True):
+        factor = 1 if text == "the same" else number(text)
+        assert start + end == pytest.approx(math.log(factor, int(most)), abs=0.002)
+        assert min(abs(start), abs(end)) == 0
 
 
 # ---------------------------------------------------------------------- chapter 8: take heads away
@@ -620,13 +835,13 @@ def test_each_model_is_drawn_at_its_place(turn):
     models, _ = stored_models()
     times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
     choose(figure, "norm of W_o")
-    line = numbers(figure.locator(".mean").get_attribute("d").replace("M", " ").replace("L", " "))
+    line = numbers(figure.locator(".chart .mean").get_attribute("d").replace("M", " ").replace("L", " "))
     wanted = [(n, before.mean()) for (choice, n), (_, before, _) in models.items() if choice == "norm of W_o"]
     for drawn, exact in zip((line[::2], line[1::2]), zip(*wanted, strict=True), strict=True):
         slope, start = np.polyfit(exact, drawn, 1)
         assert np.allclose(drawn, start + slope * np.array(exact), rtol=0, atol=0.05)
     choose(figure, "time")
-    assert figure.locator(".mean").count() == 0
+    assert figure.locator(".chart .mean").count() == 0
     at = figure.evaluate("(it) => it.shown.map((model) => [model.name, it.x(model)])")
     assert {name for name, _ in at} == times.keys() - {"2 heads a layer, masked"}
     slope, start = np.polyfit([times[name][0] for name, _ in at], [x for _, x in at], 1)
@@ -634,6 +849,71 @@ def test_each_model_is_drawn_at_its_place(turn):
         [x for _, x in at], [start + slope * times[name][0] for name, _ in at], rtol=0, atol=0.01
     )
     assert not page.faults
+
+
+def kinds(drawing):
+    """The kinds of marks in a drawing: a line is known by its class, a point by its shape too."""
+    found = drawing.locator(".mean, .other, .band, .interval, .trained, .cut").evaluate_all(
+        "(all) => all.map((it) => [it.classList[0], it.matches('.cut') ? it.tagName : ''].join(' ').trim())"
+    )
+    return set(found)
+
+
+@pytest.mark.parametrize("against", ["heads", "size", "time"])
+def test_the_key_tells_what_is_drawn(turn, against):
+    _, figure = turn(PRUNE)
+    choose(figure, against)
+    for choice in ("4 of 6 layers", "leave one out"):
+        choose(figure, choice)
+        # a square on the line of its ranking needs no words
+        drawn = kinds(figure.locator("svg.chart")) - ({"cut rect"} if against != "time" else set())
+        said = figure.locator(".signs")
+        assert kinds(said) == drawn
+        assert ("interval" in drawn) == (choice == "4 of 6 layers" or against != "time")
+        assert said.get_by_text("the other rankings").count() == (against != "time")
+        assert said.get_by_text("by a ranking").count() == (against == "time")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_models_are_named_where_there_is_room(turn, width):
+    _, figure = turn(PRUNE, width=width)
+    assert figure.locator("title", has_text="3 of 6 layers, after a short training").count() == 1
+    choose(figure, "time")
+    times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
+    for choice in ("gradient", "3 of 6 layers", "int8"):
+        choose(figure, choice)
+        names = figure.locator("svg.chart .name, svg.chart .blue")
+        assert set(names.all_text_contents()) == times.keys() - {"2 heads a layer, masked"}
+        taken = figure.locator("svg.chart").evaluate(
+            """(chart) => [...chart.querySelectorAll('.name, .blue, .cut, .trained')].map((it) => {
+                const { left, right, top, bottom } = it.getBoundingClientRect(), text = it.tagName === 'text';
+                // letters fill the middle of their line; a mark may touch another one
+                return [text, left, right, top + (text ? 3 : 0), bottom - (text ? 3 : 0), it.textContent];
+            })"""
+        )
+        edge = figure.bounding_box()
+        for one, two in itertools.combinations(taken, 2):
+            apart = one[1] >= two[2] or two[1] >= one[2] or one[3] >= two[4] or two[3] >= one[4]
+            assert apart or not (one[0] or two[0]), (one, two)
+        assert all(edge["x"] < left and right < edge["x"] + edge["width"] for _, left, right, *_ in taken)
+
+
+def test_the_number_of_heads_stays_while_a_rule_is_chosen(turn):
+    _, figure = turn(PRUNE)
+    for choice in ("int8", "random", "3 of 6 layers", "norm of W_o"):
+        choose(figure, choice)
+    assert figure.locator(".sentence").inner_text().startswith("60 heads removed by norm of W_o:")
+    assert figure.get_by_role("slider").get_attribute("aria-valuetext") == "60"
+
+
+def test_the_axis_is_announced(turn):
+    _, figure = turn(PRUNE)
+    axes = {"size": "size of the file, in MB", "time": "time, as a share of the intact model's"}
+    for choice, axis in axes.items():
+        choose(figure, choice)
+        assert figure.locator(".sentence").inner_text().endswith(f"The chart sets MRR against {axis}.")
+        assert figure.locator("svg.chart").get_attribute("aria-label").startswith(f"MRR against {axis}:")
+        assert figure.locator("svg.chart").get_by_text(axis).count() == 1
 
 
 def test_a_click_into_the_chart_chooses_a_model(turn):
@@ -678,7 +958,7 @@ def states(page, chapter):
     if chapter == "self-attention":
         slide(page.locator("mh-query"), "asks about feeling", -2)
         slide(page.locator("mh-softmax"), "d_head", 10)
-        page.get_by_role("button", name="Factor 1: as they are").click()
+        choose(page.locator("mh-softmax"), "not divided")
         yield "saturated"
     elif chapter == "splitting-into-heads":
         choose(page.locator("mh-split"), "head 1")
@@ -734,9 +1014,6 @@ def test_the_keyboard_is_enough(turn, figure):
     """Tab reaches each control, shows where it is, and arrows move it; what changes is announced in words."""
     page, element = turn(figure)
     controls = element.locator("input:not([type=radio]), input:checked, select, button, summary")
-    wanted = controls.evaluate_all(
-        "(all) => all.filter((one) => !one.disabled && one.checkVisibility()).length"
-    )
     element.evaluate(
         "(it) => { const before = document.createElement('button'); it.before(before); before.focus(); }"
     )
@@ -757,11 +1034,56 @@ def test_the_keyboard_is_enough(turn, figure):
             page.keyboard.press("ArrowRight")
             moved = True
             assert element.locator(".sentence").inner_text() != sentence
+    wanted = controls.evaluate_all(
+        "(all) => all.filter((one) => !one.disabled && one.checkVisibility()).length"
+    )
     assert reached == outlined >= wanted > 0
     heard = element.locator(".heard")
     assert heard.get_attribute("aria-live") == "polite"
     page.wait_for_timeout(600)
     assert heard.text_content() == element.locator(".sentence").text_content() != sentence
+
+
+def luminance(color):
+    """Relative luminance by WCAG, of a color as the browser computes it."""
+    parts = [int(n) / 255 for n in re.findall(r"\d+", color)[:3]]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_focus_stands_out_on_a_choice(turn, theme):
+    page, figure = turn(PRUNE, theme)
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for chosen, radio in ((True, ":checked"), (False, "[value=int8]")):
+        figure.locator(f"input{radio}").first.focus()
+        page.keyboard.press("Shift")  # a key makes the focus visible
+        ring, ground = figure.locator(f"input{radio} + span").first.evaluate(
+            "(it) => [getComputedStyle(it).outlineColor, getComputedStyle(it).backgroundColor]"
+        )
+        low, high = sorted([luminance(ring), luminance(ground if chosen else paper)])
+        assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_the_colours_of_the_reader_keep_every_sign(turn):
+    """Where the system sets all colours: what is chosen, how much is filled, and whose a number is."""
+    look = """(it) => {
+        const { backgroundColor, backgroundImage } = getComputedStyle(it);
+        return [backgroundColor, backgroundImage];
+    }"""
+    for figure in (LOOKUP, SPLIT):
+        page, element = turn(figure)
+        page.emulate_media(forced_colors="active")
+        chosen, other = (
+            element.locator(f"input{state} + span").first.evaluate(look)
+            for state in (":checked", ":not(:checked)")
+        )
+        assert chosen[0] != other[0]
+        if figure == LOOKUP:
+            assert "gradient" in element.locator(".slots i").first.evaluate(look)[1]
+        else:
+            mine, theirs = (element.locator(f"td.h{head}").first.evaluate(look)[0] for head in (0, 1))
+            assert mine != theirs
 
 
 def test_motion_respects_the_reader(browser, served):

@@ -55,12 +55,14 @@
       const types = Object.entries(BYTES).map(([value, words]) => this.make("option", { value }, words));
       this.type = this.make("select", { onchange: (event) => set("bytes")(+event.target.value) }, ...types);
       this.biases = this.make("input", { type: "checkbox", onchange: (event) => set("bias")(event.target.checked) });
-      this.problem = this.make("p", { class: "problem", role: "alert" });
+      this.problem = this.make("p", { class: "problem", role: "alert", id: "cost-problem" });
+      this.dividing = this.make("p", { class: "source" });
       this.bills = this.make("div");
       return [
-        this.make("p", { class: "lead" }, "Choose a model, then move its heads. The bars compare with a single head: right of the middle costs more, left of it less."),
+        this.make("p", { class: "lead" }, "Choose a model, then move its heads. The bars compare with a single head: right of the middle costs more, left of it less, and each line is a doubling."),
         this.make("div", { class: "controls one-column" }, this.presets, this.source),
-        this.make("div", { class: "controls" }, this.headSlider, this.kvSlider, this.widthRule, this.fields.dHead),
+        this.make("div", { class: "controls" }, this.headSlider, this.kvSlider), this.dividing,
+        this.make("div", { class: "controls" }, this.widthRule, this.fields.dHead),
         this.make("div", { class: "controls three-columns" }, this.fields.dModel, this.fields.nTokens, this.fields.nLayers,
           this.make("label", { class: "field" }, this.make("span", { class: "name" }, "dtype"), this.type),
           this.make("label", { class: "field" }, this.make("span", { class: "name" }, "biases"), this.biases)),
@@ -80,22 +82,23 @@
       Object.assign(this, { preset: name, wanted, dModel, nLayers, nTokens, bytes, bias, fixed: false });
     }
 
-    // What is wrong with the numbers, in words; nothing if all is well.
+    // What is wrong with the numbers, in words; nothing if all is well. The field tells of its problem.
     wrong() {
       for (const [name, [words, most]] of Object.entries(LIMITS)) {
         const bad = (name !== "dHead" || this.fixed) && !(Number.isInteger(this[name]) && this[name] >= 1 && this[name] <= most);
-        this.fields[name].querySelector("input").setAttribute("aria-invalid", bad);
-        if (bad) return `${words} is counted: a whole number from 1 to ${this.grouped(most)}.`;
+        const input = this.fields[name].querySelector("input");
+        input.setAttribute("aria-invalid", bad);
+        if (bad) input.setAttribute("aria-describedby", this.problem.id);
+        else input.removeAttribute("aria-describedby");
+        if (bad) return `${words} must be a whole number from 1 to ${this.grouped(most)}.`;
       }
       return "";
     }
 
     update() {
       this.problem.textContent = this.wrong();
-      if (this.problem.textContent) {
-        this.bills.replaceChildren();
-        return "";
-      }
+      this.bills.inert = Boolean(this.problem.textContent);                  // the last bills stay, pale
+      if (this.bills.inert) return "";
       this.offered = divisors(this.dModel);        // only numbers of heads that divide the width
       this.nHeads = nearest(this.offered, this.wanted.heads);
       this.kvOffered = divisors(this.nHeads);
@@ -111,7 +114,9 @@
       const heads = this.nHeads === 1 ? "1 head" : `${this.nHeads} heads`, width = this.fixed ? this.dHead : this.dModel;
       const costs = [`${this.short(now.parameters)} parameters`, `${this.short(now.flops)} FLOPs`,
         `${this.inBytes(now.weights)} of attention weights`, `${this.inBytes(now.cache)} of KV cache`];
-      return `${heads} of width ${this.dHead} cost ${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`;
+      const keys = this.nHeads === 1 ? "" : this.nKvHeads === this.nHeads ? ", each with its own keys and values,"
+        : `, sharing ${this.nKvHeads} key/value ${this.nKvHeads === 1 ? "head" : "heads"},`;
+      return `${heads} of width ${this.dHead}${keys} ${this.nHeads === 1 ? "costs" : "cost"} ${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`;
     }
 
     list(names) {
@@ -127,6 +132,7 @@
         input.disabled = offered.length < 2;
         slider.value = offered.indexOf(value);
       }
+      this.dividing.textContent = `Numbers of heads that divide d_model, up to ${MOST}: ${this.offered.join(", ")}.`;
       this.widthRule.value = this.fixed ? "fixed" : "cut";
       for (const name of Object.keys(LIMITS)) this.fields[name].value = this[name];
       this.fields.dHead.querySelector("input").disabled = !this.fixed;
@@ -138,13 +144,19 @@
       const rows = Object.entries(NAMES).map(([name, [words, unit]]) => {
         const bytes = unit.startsWith("bytes"), factor = Number(now[name]) / Number(single[name]);
         // the bar: from the middle (as much as one head) outwards, a step for each doubling
-        const reach = Math.max(-1, Math.min(1, Math.log2(factor) / 7));
+        const reach = Math.max(-1, Math.min(1, Math.log2(factor) / Math.log2(MOST)));
         const bar = this.make("span", { class: "factor", style: `--from: ${Math.min(0, reach)}; --to: ${Math.max(0, reach)}` }, this.times(factor));
         return [this.make("span", {}, words, this.make("small", {}, unit)),
           this.make("span", {}, this.make("strong", {}, bytes ? this.inBytes(now[name]) : this.short(now[name])), this.make("small", { class: "exact" }, this.grouped(now[name]))), bar];
       });
       const layers = this.nLayers === 1 ? "One layer" : `All ${this.nLayers} layers`;
-      this.bills.replaceChildren(this.table(`${layers}, attention only, one sequence of ${this.grouped(this.nTokens)} tokens`, ["bill", "costs", "beside one head"], rows));
+      this.bills.replaceChildren(this.table(`${layers}, attention only, one sequence of ${this.grouped(this.nTokens)} tokens`, ["bill", "costs", this.scale()], rows));
+    }
+
+    // The name of the column of bars, with both ends of their scale.
+    scale() {
+      const ends = [`1/${MOST}`, "1", MOST].map((words) => this.make("span", {}, words));
+      return this.make("span", {}, "times one head", this.make("span", { class: "scale", "aria-hidden": "true" }, ...ends));
     }
 
     grouped(number) {

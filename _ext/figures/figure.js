@@ -80,6 +80,12 @@ customElements.define("mh-figure", class extends HTMLElement {
     return this.make("button", { type: "button", onclick: click }, name);
   }
 
+  // What the signs of a drawing mean: pairs of a sign, drawn around 0 0 as the drawing has it, and words.
+  key(...signs) {
+    return this.make("p", { class: "signs" }, ...signs.map(([sign, words]) =>
+      this.make("span", {}, this.draw("svg", { viewBox: "-12 -7 24 14", "aria-hidden": "true" }, sign), words)));
+  }
+
   // A table: names of the columns, then rows whose first cell names the row.
   table(caption, columns, rows) {
     const head = columns.map((name) => this.make("th", { scope: "col" }, name));

@@ -4,42 +4,49 @@
 "use strict";
 
 {
-  const WIDTH = 340, HEIGHT = 268, LEFT = 40, TOP = 14, BOTTOM = 222;
+  const WIDTH = 340, HEIGHT = 326, LEFT = 40, TOP = 14, BOTTOM = 280;
   const AXES = {
     removed: { words: "heads removed", of: ({ removed }) => removed, step: 12 },
-    bytes: { words: "file, in MB", of: ({ bytes }) => bytes / 1e6, step: 20 },
+    bytes: { words: "size of the file, in MB", of: ({ bytes }) => bytes / 1e6, step: 20 },
     time: { words: "time, as a share of the intact model's", of: ({ time }) => time?.[0], step: 0.2 },
+  };
+  // Where a model's name stands beside its mark, in the chart against time: right, down, anchor.
+  const NAMES = {
+    intact: [0, 20, "middle"], int8: [0, -11, "middle"], "12 heads in all": [8, 11, "start"], "no attention": [-9, 5, "end"],
+    "6 heads a layer": [-4, 20, "start"], "2 heads a layer": [8, -1, "start"], "1 head a layer": [0, 21, "middle"],
+    "4 of 6 layers": [-10, 5, "end"], "3 of 6 layers": [0, 20, "middle"],
   };
 
   customElements.define("mh-prune", class extends customElements.get("mh-figure") {
     heading = "Take heads away";
-    ranking = "gradient";
+    ranking = "gradient";            // this and the number stay while a rule is chosen
+    removed = 60;
     against = "removed";
 
     build() {
       this.models = this.data.models.map((model) => ({ ...model, rule: model.ranking ? null : model.name }));
       const all = new Set(this.models.map(({ ranking }) => ranking).filter(Boolean));
       this.rankings = new Map([...all].map((name) => [name, this.models.filter(({ ranking }) => ranking === name)]));
-      this.once = this.models.filter(({ ranking, name }) => !ranking || ranking === "gradient" || !name);      // the ends of all rankings are the same
+      // the ends of all rankings are the same, and one of them is a rule too
+      this.once = this.models.filter(({ ranking, name, rule }) => rule || !name || (ranking === "gradient" && name !== "no attention"));
       const names = (list) => Object.fromEntries(list.map((name) => [name, name]));
       const rules = this.models.map(({ rule }) => rule).filter(Boolean);
       this.counts = this.rankings.get(this.ranking).map(({ removed }) => removed);
-      this.chosen = this.find(this.ranking, 60);
+      this.chosen = this.find(this.ranking, this.removed);
       this.choices = {
-        ranking: this.choice("by the ranking", names([...this.rankings.keys()]), (to) => this.choose(this.find(to, this.near()))),
+        ranking: this.choice("by the ranking", names([...this.rankings.keys()]), (to) => this.choose(this.find(to, this.removed))),
         removed: this.range("heads removed", { min: 0, max: this.counts.length - 1, words: (i) => this.counts[i] }, (i) => this.choose(this.find(this.ranking, this.counts[i]))),
         rule: this.choice("or by a rule", names(rules), (to) => this.choose(this.models.find(({ rule }) => rule === to))),
         against: this.choice("quality against", { removed: "heads", bytes: "size", time: "time" }, (to) => { this.against = to; this.changed(); }),
       };
-      this.chart = this.draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "chart", onclick: (event) => this.pick(event),
-        "aria-label": "The quality of all models, with that of the chosen one marked. The numbers stand in the tables below." });
+      this.chart = this.draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "chart", onclick: (event) => this.pick(event) });
+      this.signs = this.make("div");
       this.heads = this.draw("svg", { viewBox: "0 0 340 190", role: "img" });
       this.numbers = this.make("div");
-      const key = ["line: a ranking", "◇ a rule", "○ after a short training", "bars: 95 % interval"].map((words) => this.make("span", {}, words));
       return [
         this.make("p", { class: "lead" }, "MiniLM has 72 heads. Remove some, by a ranking or by a rule, and compare: what is lost in quality, and what is won in size and time?"),
         this.make("div", { class: "controls one-column" }, ...Object.values(this.choices)),
-        this.make("div", { class: "side-by-side" }, this.make("div", {}, this.chart, this.make("p", { class: "key" }, ...key)), this.make("div", {}, this.heads, this.numbers)),
+        this.make("div", { class: "side-by-side" }, this.make("div", {}, this.chart, this.signs), this.make("div", {}, this.heads, this.numbers)),
         this.sentence, this.make("details", {}, this.make("summary", {}, "All models as a table"), this.everything()),
       ];
     }
@@ -47,12 +54,9 @@
     find(ranking, removed) {
       return this.rankings.get(ranking).find((model) => model.removed === removed);
     }
-    near() {                         // a stored number of heads, also after a rule was chosen
-      return this.counts.reduce((best, n) => (Math.abs(n - this.chosen.removed) < Math.abs(best - this.chosen.removed) ? n : best));
-    }
     choose(model) {
       this.chosen = model;
-      this.ranking = model.ranking ?? this.ranking;
+      if (model.ranking) Object.assign(this, { ranking: model.ranking, removed: model.removed });
       this.changed();
     }
 
@@ -60,7 +64,8 @@
       const { chosen } = this, { ranking, removed, rule, against } = this.choices;
       ranking.value = chosen.ranking;
       rule.value = chosen.rule;
-      removed.value = this.counts.indexOf(this.near());
+      removed.value = this.counts.indexOf(this.removed);
+      removed.classList.toggle("idle", !chosen.ranking);
       against.value = this.against;
       this.showChart();
       this.showHeads();
@@ -94,7 +99,7 @@
       const trained = after ? ` After a short training it is ${compared(after, "the intact model with the same training")}.` : " No training of it is stored.";
       const took = time ? `the time × ${this.digits(time[0], 2)}${chosen.rule === "int8" ? ", in another runtime" : ""}` : "its time was not measured";
       const quality = `the MRR is ${compared(before, "the intact model")}.${spread}${chosen.name === "intact" ? "" : trained}`;
-      return `${name[0].toUpperCase()}${name.slice(1)}: ${quality} The file has ${this.megabytes(chosen)}, ${this.share(chosen)}; ${took}.`;
+      return `${name[0].toUpperCase()}${name.slice(1)}: ${quality} The file has ${this.megabytes(chosen)}, ${this.share(chosen)}; ${took}. The chart sets MRR against ${AXES[this.against].words}.`;
     }
 
     showNumbers() {
@@ -148,39 +153,76 @@
         this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(score), y2: this.y(score), class: score === low ? "axis" : "grid" }),
         this.text(this.digits(score, 1), LEFT - 7, this.y(score) + 4, "end")]);
       const ticks = steps(left, right, axis.step).map((value) => this.text(this.digits(value, axis.step < 1 ? 1 : 0), toX(value), BOTTOM + 18));
-      const lines = this.against === "time" ? [] : [...this.rankings].map(([name, models]) =>
-        this.draw("path", { d: `M${models.map((model) => [this.x(model), this.y(model.before.mrr[0])]).join("L")}`, class: name === this.ranking ? "mean" : "other" }));
-      const band = lines.length ? [this.band()] : [];
-      const once = this.once.filter((model) => shown.includes(model) && model !== this.chosen);
-      const cut = once.filter(({ rule }) => rule || !lines.length).map((model) => this.diamond(model));
-      const trained = once.filter(({ after, name }) => after && name !== "intact").map((model) => this.ring(model));
-      const middle = (LEFT + WIDTH) / 2;
-      this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8), ...band, ...lines, ...cut, ...trained,
-        ...(shown.includes(this.chosen) ? this.mark() : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]));
+      const middle = (LEFT + WIDTH) / 2, timed = this.against === "time", marked = shown.includes(this.chosen);
+      this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8),
+        ...(timed ? [] : this.lines()), ...this.marks(timed),
+        ...(marked ? [] : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]));
+      this.chart.setAttribute("aria-label", `MRR against ${axis.words}: all models, the chosen one marked. The numbers stand in the tables.`);
+      this.signs.replaceChildren(this.key(...this.signsOf(timed, marked)));
+    }
+
+    // Every ranking is a line; that of the chosen one has its interval as a band.
+    lines() {
+      const along = (models, end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`), own = this.rankings.get(this.ranking);
+      const band = this.draw("path", { d: `M${[...along(own, 1), ...along(own, 2).reverse()].join("L")}z`, class: "band" });
+      return [band, ...[...this.rankings.values()].map((models) => this.draw("path", { d: `M${along(models, 0).join("L")}`, class: models === own ? "mean" : "other" }))];
+    }
+
+    // Where there are no lines, what a ranking leaves has a mark too, and all marks have names and lead to what training makes of them.
+    marks(timed) {
+      const { chosen } = this, here = (model) => this.shown.includes(model);
+      const others = this.once.filter((model) => here(model) && model !== chosen && !(model.name && model.name === chosen.name));
+      const trained = others.filter(({ after, name }) => after && name !== "intact");
+      const link = (model) => this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0])}V${this.y(model.after.mrr[0])}`, class: "link" });
+      const titled = (sign, words) => this.fill(sign, {}, [this.draw("title", {}, words)]);                 // shown under the pointer
+      return [...(timed ? trained.map(link) : []),
+        ...others.filter(({ rule }) => rule || timed).map((model) => titled(this.sign(model), this.called(model))),
+        ...trained.map((model) => titled(this.circle(this.x(model), this.y(model.after.mrr[0])), `${this.called(model)}, after a short training`)),
+        ...(here(chosen) ? this.now() : []), ...(timed ? [...others, chosen].filter(here).map((model) => this.nameOf(model)) : [])];
+    }
+
+    signsOf(timed, marked) {
+      const line = (kind) => this.draw("path", { d: "M-12 0h24", class: kind });
+      const ranked = timed ? [[this.square(0, 0), "by a ranking"]] : [[line("mean"), this.ranking],
+        [this.draw("path", { d: "M-12-6h24v12h-24z", class: "band" }), "its 95 % interval"], [line("other"), "the other rankings"]];
+      const chosen = [[this.bar(0, -6, 6, "interval"), "95 % interval of the chosen one"]];
+      return [...ranked, [this.diamond(0, 0), "by a rule"], [this.circle(0, 0), "after a short training"], ...(marked ? chosen : [])];
     }
 
     text(words, x, y, anchor = "middle", kind = "quiet") {
       return this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
     }
+    nameOf(model) {
+      const [right, down, anchor] = NAMES[model.name];
+      return this.text(model.name, this.x(model) + right, this.y(model.before.mrr[0]) + down, anchor, model === this.chosen ? "blue" : "quiet name");
+    }
 
-    band() {
-      const models = this.rankings.get(this.ranking), along = (end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`);
-      return this.draw("path", { d: `M${[...along(1), ...along(2).reverse()].join("L")}z`, class: "band" });
+    // The signs: a rule is a diamond, what a ranking leaves a square, a circle comes after training; an interval.
+    diamond(x, y, size = 4.5, kind = "cut") {
+      return this.draw("path", { d: `M${x} ${y - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`, class: kind });
     }
-    diamond(model, size = 4.5, kind = "rule") {
-      return this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0]) - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`, class: kind });
+    square(x, y, size = 3.5, kind = "cut") {
+      return this.draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size, class: kind });
     }
-    ring(model, x = this.x(model), radius = 3.5, kind = "trained") {
-      return this.draw("circle", { cx: x, cy: this.y(model.after.mrr[0]), r: radius, class: kind });
+    circle(cx, cy, r = 3.5, kind = "trained") {
+      return this.draw("circle", { cx, cy, r, class: kind });
+    }
+    bar(x, low, high, kind) {
+      return this.draw("path", { d: `M${x} ${low}V${high}m-4 0h8M${x - 4} ${low}h8`, class: kind });
+    }
+
+    sign(model, larger = 0, kind = "cut") {
+      const x = this.x(model), y = this.y(model.before.mrr[0]);
+      return model.rule ? this.diamond(x, y, 4.5 + larger, kind) : this.square(x, y, 3.5 + larger, kind);
     }
 
     // The chosen model: its interval, and how far the training brought it.
-    mark() {
+    now() {
       const { before, after, name } = this.chosen, x = this.x(this.chosen);
-      const bar = ([, low, high], at, kind) => this.draw("path", { d: `M${at} ${this.y(low)}V${this.y(high)}m-4 0h8M${at - 4} ${this.y(low)}h8`, class: kind });
-      const now = [bar(before.mrr, x, "interval"), this.diamond(this.chosen, 7, "rule now")];
-      if (after && name !== "intact") now.unshift(bar(after.mrr, x + 5, "interval after"), this.ring(this.chosen, x + 5, 5, "trained now"));
-      return now;
+      const interval = ([, low, high], x, kind) => this.bar(x, this.y(low), this.y(high), kind);
+      const cut = [interval(before.mrr, x, "interval"), this.sign(this.chosen, 2.5, "cut now")];
+      if (!after || name === "intact") return cut;
+      return [interval(after.mrr, x + 5, "interval after"), this.circle(x + 5, this.y(after.mrr[0]), 5, "trained now"), ...cut];
     }
 
     pick(event) {                    // the nearest model, by a ranking only where its line is drawn

@@ -36,6 +36,9 @@
       return [
         this.make("p", { class: "lead" }, "Drag the orange arrow among the keys, or use the sliders. Turn it, and another word wins. Make it longer, and the winner takes more."),
         this.make("div", { class: "side-by-side" }, this.keyPlane(), this.valuePlane()),
+        this.key([this.dot([0, 0], 7, "weight"), "a larger disc: more weight"],
+          [this.draw("path", { d: "M-12 0h24", class: "shadow" }), "how far a key reaches along the query"],
+          [this.dot([0, 0], 6, "ring"), "drag here"]),
         this.make("div", { class: "controls" }, ...this.sliders,
           this.make("div", { class: "buttons" }, this.make("span", { class: "name" }, "ask"), ...asked)),
         this.numbers,
@@ -80,19 +83,19 @@
       this.circles = KEYS.map((key) => this.dot(onKeys(key), 0, "weight"));
       this.names = KEYS.map((key, i) => {
         const [x, y] = onKeys(key);
-        return this.text("", [x + [20, -14, -2][i], y + [-10, -16, 40][i]], "blue", ["start", "end", "middle"][i]);
+        return this.text("", [x + [20, 14, -4][i], y + [-10, -16, 40][i]], "blue", i < 2 ? "start" : "middle");
       });
       this.arrow = this.line([0, 0], [0, 0], "query");
       this.end = this.draw("g", {
         class: "handle", onpointerdown: (event) => this.drag(event),
         ontouchstart: (event) => event.preventDefault(),    // a finger on the handle drags it; elsewhere it moves the page
       },
-        this.dot([0, 0], 24, "grip"), this.dot([0, 0], 8, "query-end"));
+        this.dot([0, 0], 24, "grip"), this.dot([0, 0], 13, "ring"), this.dot([0, 0], 8, "query-end"));
       this.endName = this.text("query", [0, 0], "orange");
       return this.plane = this.draw("svg", {
         viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", onclick: (event) => this.move(this.pointed(event)),
         "aria-label": "The plane of keys and the query. The table below has its numbers.",
-      }, ...grid, this.text("feeling →", [SIZE - 4, SIZE / 2 - 7], "quiet", "end"), this.text("↑ sitting", [SIZE / 2 + 6, 12], "quiet"),
+      }, ...grid, this.text("feeling →", [SIZE - 4, SIZE / 2 + 26], "quiet", "end"), this.text("↑ sitting", [SIZE / 2 + 18, 12], "quiet"),
       ...this.shadows, ...KEYS.map((key) => this.line([0, 0], key, "key")), ...this.circles,
       ...KEYS.map((key) => this.dot(onKeys(key), 3.5, "key-end")), ...this.names, this.arrow, this.endName, this.end);
     }
@@ -109,11 +112,12 @@
       this.names.forEach((name, i) => { name.textContent = `${WORDS[i]} ${this.digits(weights[i], 2)}`; });
       this.fill(this.arrow, { x2: x, y2: y });
       this.fill(this.end, { transform: `translate(${x} ${y})` });
-// its name stands beyond its end, or beside it where there is no room
-      const length = Math.hypot(...query) || 1, [right, up] = query.map((number) => number / length), atEdge = x > 245;
+      // Its name stands farther out: above its end or below it, or beside it where the drawing ends.
+      const right = x > SIZE / 2, up = query[1] >= 0, beside = up ? y < 32 : y > SIZE - 34, room = 44;
+      const turned = beside && Math.abs(x - SIZE / 2) > SIZE / 2 - 20 - room, away = beside ? 20 : 16;
+      const at = x + (right !== turned ? away : -away);
       this.fill(this.endName, {
-        x: x + (atEdge ? 10 : 15 * right), y: y + 5 - (atEdge ? 20 * (up < 0 ? -1 : 1) : 18 * up),
-        "text-anchor": atEdge ? "end" : right > 0.3 ? "start" : right < -0.3 ? "end" : "middle",
+        x: Math.max(room, Math.min(SIZE - room, at)), y: y + (beside ? 5 : up ? -18 : 30), "text-anchor": right !== turned ? "start" : "end",
       });
     }
 

@@ -3,6 +3,7 @@
 
 {
   const KEYS = 64, WIDEST = 1024;
+  const REACHES = [5, 20, 100, 500];                         // of the axis of scores
 
   // Random numbers from a seed, mulberry32; then two of them make one normal number, by Box and Muller.
   function* normals(seed) {
@@ -19,24 +20,24 @@
     heading = "Watch softmax saturate";
     log2Width = 6;                   // d_head = 64
     log2Factor = -3;                 // factor 1/8 = 1/√64
-    follows = true;                  // the factor is 1/√d_head
+    rule = "divided";                // or "not", or "own": a factor of one's own
     seed = 1;
 
     build() {
       const bothAs = (power) => (power < 0 ? `1/${this.round(2 ** -power)}` : this.round(2 ** power));
       this.width = this.range("d_head", { min: 0, max: Math.log2(WIDEST), words: (power) => 2 ** power },
         (to) => { this.log2Width = to; this.changed(); });
-      this.factor = this.range("scores times", { min: -5, max: 1, step: 0.5, words: bothAs },
-        (to) => { this.log2Factor = to; this.follows = false; this.changed(); });
-      this.rule = this.choice("the factor", { true: "is 1/√d_head", false: "is set by hand" },
-        (to) => { this.follows = to === "true"; this.changed(); });
+      this.factor = this.range("factor", { min: -5, max: 1, step: 0.5, words: bothAs },
+        (to) => { this.log2Factor = to; this.rule = "own"; this.changed(); });
+      this.rules = this.choice("scores", { divided: "divided by √d_head", not: "not divided", own: "times my factor" },
+        (to) => { this.rule = to; this.changed(); });
       const again = this.button("Draw other numbers", () => { this.seed += 1; this.draw64(); this.changed(); });
-      const once = this.button("Factor 1: as they are", () => { this.follows = false; this.log2Factor = 0; this.changed(); });
       this.draw64();
       this.numbers = this.make("div");
       return [
-        this.make("p", { class: "lead" }, "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then do the same without the division."),
-        this.make("div", { class: "controls" }, this.width, this.factor, this.rule, this.make("div", { class: "buttons" }, once, again)),
+        this.make("p", { class: "lead" }, "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then choose “not divided”, and do the same."),
+        this.make("div", { class: "controls" }, this.width, this.factor),
+        this.make("div", { class: "buttons" }, this.rules, again),
         this.scoreAxis(), this.weightBars(), this.numbers,
       ];
     }
@@ -64,10 +65,11 @@
     }
 
     update() {
-      if (this.follows) this.log2Factor = -this.log2Width / 2;
+      if (this.rule === "divided") this.log2Factor = -this.log2Width / 2;
+      if (this.rule === "not") this.log2Factor = 0;
       this.width.value = this.log2Width;
       this.factor.value = this.log2Factor;
-      this.rule.value = this.follows;
+      this.rules.value = this.rule;
       const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor), { scores, weights, entropy, response } = found;
       this.showScores(scores);
       this.showWeights(weights);
@@ -81,7 +83,7 @@
       const verdict = largest > 0.5 ? "One key takes more than half, by chance, and nudging the scores changes little."
         : entropy > 5 ? "The attention is spread over most keys, and the weights still answer to their scores."
           : "Some keys are well ahead of the others.";
-      return `With d_head ${2 ** this.log2Width} and the factor ${this.factor.querySelector(".value").textContent}, the largest weight is ${this.digits(largest, 2)}. ${verdict}`;
+      return `With d_head ${2 ** this.log2Width} and factor ${this.factor.querySelector(".value").textContent}, the largest weight is ${this.digits(largest, 2)}. ${verdict}`;
     }
 
     round(number) {
@@ -92,18 +94,20 @@
 
     scoreAxis() {
       this.ticks = this.keys.map(() => this.make("i"));
-      const numbers = [-100, -50, 0, 50, 100].map((score) =>
-        this.make("span", { style: `left: ${this.at(score)}%` }, this.digits(score, 0)));
-      return this.make("div", { class: "scores", role: "img", "aria-label": "The 64 scores on an axis from minus 100 to 100." },
-        this.make("b", {}, "scores, after the factor"), this.make("div", { class: "ticks" }, ...this.ticks), ...numbers);
+      this.levels = [-1, -0.5, 0, 0.5, 1].map((part) => this.make("span", { style: `left: ${50 + 46 * part}%` }));
+      return this.axis = this.make("div", { class: "scores", role: "img" },
+        this.make("b", {}, "scores, times the factor"), this.make("div", { class: "ticks" }, ...this.ticks), ...this.levels);
     }
 
-    at(score) {                      // in hundredths of the axis; what lies beyond stands at its end
-      return 50 + 0.46 * Math.max(-105, Math.min(105, score));
-    }
-
+    // The axis reaches as far as the scores do, in a few steps that its numbers tell.
     showScores(scores) {
-      this.ticks.forEach((tick, i) => { tick.style.left = `${this.at(scores[i])}%`; });
+      const farthest = Math.max(...scores.map(Math.abs)), reach = REACHES.find((each) => each >= farthest) ?? Math.ceil(farthest);
+      this.ticks.forEach((tick, i) => { tick.style.left = `${50 + (46 * scores[i]) / reach}%`; });
+      this.levels.forEach((level, i) => {
+        const number = ((i - 2) * reach) / 2;
+        level.textContent = this.digits(number, Number.isInteger(number) ? 0 : 1);
+      });
+      this.axis.setAttribute("aria-label", `The 64 scores on an axis from minus ${reach} to ${reach}.`);
     }
 
     weightBars() {

@@ -9,7 +9,7 @@
     V: [[4, 0, 0, 4], [0, 4, 4, 0], [4, 0, 4, -4], [0, 4, -4, 4]],
     O: [[1, 0, 1, 0], [0, 1, 0, 1], [2, 0, 0, -1], [0, -1, 1, 0]],         // rows 0, 1: head 0; rows 2, 3: head 1
   };
-  const N_HEADS = 2, D_HEAD = 2;
+  const D_HEAD = 2;
   const ROLES = { Q: "queries", K: "keys", V: "values" }, ONE = { Q: "query", K: "key", V: "value" };
   const STEPS = { project: "1 Project", cut: "2 Cut", look: "3 Look", merge: "4 Merge", output: "5 Output" };
 
@@ -37,7 +37,7 @@
     token = 0;
     step = "project";
     role = "Q";
-    light = "all";                   // or "head 0", "coordinate 2"
+    light = "all";                   // or "head 0", "coordinate 2": of the token, in the last step of the output
 
     build() {
       this.steps = this.choice("step", STEPS, (to) => this.go(to));
@@ -63,6 +63,8 @@
       return names[Math.max(0, Math.min(names.length - 1, names.indexOf(this.step) + by))];
     }
     go(step) {
+      // a coordinate of the token isn't one of the output: its light doesn't stay
+      if ([step, this.step].includes("output") && step !== this.step && this.light.startsWith("coordinate")) this.light = "all";
       this.step = step;
       this.changed();
     }
@@ -76,8 +78,10 @@
       this.roles.value = this.role;
       this.lights.value = this.light;
       this.roles.hidden = this.step !== "project";
-      this.back.disabled = this.step === "project";
-      this.next.disabled = this.step === "output";
+      this.back.setAttribute("aria-disabled", this.step === "project");      // not disabled: the focus would be lost
+      this.next.setAttribute("aria-disabled", this.step === "output");
+      const whose = this.step === "output" ? "output" : "coordinate";
+      [...this.lights.querySelectorAll("label span")].slice(-PLACES.length).forEach((words, c) => { words.textContent = `${whose} ${c}`; });
       const [kind, number] = this.light.split(" ");
       this.lit = { head: kind === "head" ? +number : null, place: kind === "coordinate" ? +number : null };
       this.stage.replaceChildren(...this[this.step](found));
@@ -149,11 +153,14 @@
       return [this.sheet("What comes out of the projections, cut in two", this.heads(corner), line(`query of token ${this.token}`, q[this.token], "Q"),
         ...X.map((_, t) => line(`key of token ${t}`, k[t], "K")), ...X.map((_, t) => line(`value of token ${t}`, v[t], "V")))];
     }
-    cutInWords({ q }) {
+    cutInWords({ q, k, v }) {
       const { head, place } = this.lit, mine = q[this.token];
       if (head !== null) return `Head ${head} gets its two numbers of every query, key and value; its query is ${this.vector(part(mine, head))}. It sees nothing of the other head's.`;
       if (place !== null) return `Coordinate ${place} of the tokens is in every lit number. Both heads have some: the cut didn't share the coordinates out.`;
-      return `The query ${this.vector(mine)} becomes ${this.vector(part(mine, 0))} for head 0 and ${this.vector(part(mine, 1))} for head 1. The cut computes nothing.`;
+      // the first row whose two parts differ shows the cut best
+      const rows = [[`query of token ${this.token}`, mine], ...[["key", k], ["value", v]].flatMap(([name, all]) => all.map((row, t) => [`${name} of token ${t}`, row]))];
+      const [name, row] = rows.find(([, row]) => String(part(row, 0)) !== String(part(row, 1)));
+      return `The ${name}, ${this.vector(row)}, becomes ${this.vector(part(row, 0))} for head 0 and ${this.vector(part(row, 1))} for head 1. The cut computes nothing.`;
     }
 
     /* 3. Each head looks for itself --------------------------------------------------------------------------------- */
@@ -173,7 +180,9 @@
       const said = (h) => `head ${h} gives the weights ${heads[h].weights.map((weight) => this.digits(weight, 2)).join(" and ")} and brings the mix ${this.vector(heads[h].mix)}`;
       if (head !== null) return `From token ${this.token}, ${said(head)}.`;
       if (place !== null) return `Coordinate ${place} takes part in scores and values, so by now it has touched the numbers of both heads.`;
-      return `From token ${this.token}, ${said(0)}; ${said(1)}. They look at different places: that is why there are two.`;
+      const [one, two] = heads.map(({ weights: [first, second] }) => (first === second ? "at both tokens alike" : `most at token ${first > second ? 0 : 1}`));
+      const verdict = one === two ? `Both look ${one}.` : `Head 0 looks ${one}, head 1 ${two}. One head could do only one of these: that is why there are two.`;
+      return `From token ${this.token}, ${said(0)}; ${said(1)}. ${verdict}`;
     }
 
     /* 4. Side by side again ----------------------------------------------------------------------------------------- */
