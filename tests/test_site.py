@@ -83,6 +83,25 @@ def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
     assert [cell.get("data-label") for cell in symbol.select("td")] == ["symbol", "in code", None, "meaning"]
 
 
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "chapters/explorer"])
+def test_what_a_chapter_shows_fits_a_phone(open_page, served, name):
+    """Only code may be wider. And no word of a figure reaches over the figure's edge."""
+    page = open_page(f"{served}{name}.html", "light", 390)
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    wide = """() => [...document.querySelectorAll('.figure, .math-block, .output pre')]
+        .filter((shown) => !shown.closest('.highlight-python') && shown.scrollWidth > shown.clientWidth + 1)
+        .map((shown) => shown.id || shown.innerText)"""
+    assert page.evaluate(wide) == []
+    over = """() => [...document.querySelectorAll('.figure svg')].filter((svg) => {
+        const paper = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('g:not(defs *) > use:not([clip-path])')]
+            .filter((sign) => !sign.closest('[clip-path]')).map((sign) => sign.getBoundingClientRect())
+            .some((sign) => sign.bottom > paper.bottom + 1 || sign.top < paper.top - 1
+                || sign.right > paper.right + 1 || sign.left < paper.left - 1);
+    }).map((svg) => svg.closest('.figure').id)"""
+    assert page.evaluate(over) == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_light(open_page, served, site, name):
     page = open_page(f"{served}{name}.html")
