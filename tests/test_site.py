@@ -83,7 +83,7 @@ def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
     assert [cell.get("data-label") for cell in symbol.select("td")] == ["symbol", "in code", None, "meaning"]
 
 
-@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "chapters/explorer"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_what_a_chapter_shows_fits_a_phone(open_page, served, name):
     """Only code may be wider. And no word of a figure reaches over the figure's edge."""
     page = open_page(f"{served}{name}.html", "light", 390)
