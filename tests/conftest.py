@@ -11,6 +11,7 @@ import threading
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from pages import ROOT, build
 from playwright.sync_api import sync_playwright
@@ -54,11 +55,16 @@ def serve():
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The folder of the built pages."""
-    output = tmp_path_factory.mktemp("site")
-    done = build(ROOT, output)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return output / "_build" / "html"
+    """The folder of the built pages. The first worker that needs them builds them, for all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            output = tmp_path_factory.mktemp("built")
+            done = build(ROOT, output)
+            assert done.returncode == 0, done.stderr[-4000:]
+            output.rename(shared)
+    return shared / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
