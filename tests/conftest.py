@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
-from pages import ROOT, build
+from pages import ROOT, build, opening
 from playwright.sync_api import sync_playwright
 from print_book import launch
 
@@ -82,37 +82,6 @@ def browser():
             pytest.skip(str(error))
         yield chromium
         chromium.close()
-
-
-@contextlib.contextmanager
-def opening(browser):
-    """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
-    contexts = []
-
-    def open_page(address, theme="light", width=1280):
-        height = 800 if width > 800 else 844
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-        contexts.append(context)
-        page = context.new_page()
-        page.faults, page.addresses = [], []
-        page.on("request", lambda request: page.addresses.append(request.url))
-        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
-        page.on(
-            "response",
-            lambda answer: answer.status < 400 or page.faults.append(f"{answer.status}: {answer.url}"),
-        )
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on(
-            "console",
-            lambda message: message.type in ("error", "warning") and page.faults.append(message.text),
-        )
-        page.goto(address)
-        page.evaluate("document.fonts.ready")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""What the tests of built pages share: which pages there are, in which looks, and how a book is built."""
+"""What the tests of built pages share: which there are, their looks, how books are built and pages opened."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
 NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]
 PAGES = [*LISTED, "search"]
-LOOKS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
+THEMES, WIDTHS = ("light", "dark"), (1280, 390)
+LOOKS = [(theme, width) for theme in THEMES for width in WIDTHS]
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MAX_BYTES, MAX_REQUESTS = 500_000, 40
@@ -43,3 +45,35 @@ def build_without(package, page, folder):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-4000:]
     return book / "_build" / "html"
+
+
+@contextlib.contextmanager
+def opening(browser):
+    """Open an address; the page's ``faults`` and ``addresses`` say what went wrong and what it asked for."""
+    contexts = []
+
+    def open_page(address, theme="light", width=1280, script=""):
+        height = 800 if width > 800 else 844
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults, page.addresses = [], []
+        page.on("request", lambda request: page.addresses.append(request.url))
+        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url}"))
+        page.on(
+            "response",
+            lambda answer: answer.status < 400 or page.faults.append(f"{answer.status}: {answer.url}"),
+        )
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type in ("error", "warning") and page.faults.append(message.text),
+        )
+        page.add_init_script(script)
+        page.goto(address)
+        page.evaluate("document.fonts.ready")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

@@ -4,6 +4,7 @@ Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures 
 """
 
 import gzip
+import json
 import re
 import shutil
 import time
@@ -12,9 +13,25 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 import nbformat
+import places
 import pytest
 from bs4 import BeautifulSoup
-from pages import AXE, LISTED, LOOKS, MAX_BYTES, MAX_REQUESTS, NOTEBOOKS, PAGES, ROOT, TOC, WCAG, build
+from pages import (
+    AXE,
+    LISTED,
+    LOOKS,
+    MAX_BYTES,
+    MAX_REQUESTS,
+    NOTEBOOKS,
+    PAGES,
+    ROOT,
+    THEMES,
+    TOC,
+    WCAG,
+    WIDTHS,
+    build,
+    opening,
+)
 
 from manyheads import plots
 
@@ -28,42 +45,125 @@ def html(site, page):
 # ---------------------------------------------------------------------- every page, looked at
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(("theme", "width"), LOOKS)
-def test_page_is_open_to_everyone(open_page, served, name, theme, width):
-    page = open_page(f"{served}{name}.html", theme, width)
+SHIFTS = """
+    window.shift = 0;
+    new PerformanceObserver((seen) => seen.getEntries().forEach((entry) => (window.shift += entry.value)))
+        .observe({type: 'layout-shift'});
+"""
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def width(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def look(browser, served, name, width):
+    """A page in one width; the tests that look at it share it, since to load a chapter takes seconds."""
+    with opening(browser) as open_page:
+        yield open_page(f"{served}{name}.html", width=width, script=SHIFTS)
+
+
+def unfold(page):
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+
+
+def test_nothing_moves_once_it_is_drawn(look):
+    look.wait_for_function("!document.documentElement.classList.contains('waiting')")
+    look.wait_for_timeout(300)
+    assert look.evaluate("shift") <= 0.05
+
+
+def test_page_is_light(look, served, site):
+    asked = {url for url in look.addresses if url.startswith("http")}
+    files = [site / unquote(urlsplit(url).path).removeprefix(f"/{site.name}/") for url in asked]
+    weight = sum(len(gzip.compress(file.read_bytes())) for file in files)
+    assert weight <= MAX_BYTES
+    assert len(asked) <= MAX_REQUESTS
+
+
+def test_page_is_drawn_in_both_themes(look, name, width):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name.split('/')[-1]}-{width}-{theme}.jpeg", full_page=True)
     follows = """() => {
         const paper = getComputedStyle(document.body).backgroundColor;
         const figures = [...document.querySelectorAll('.figure svg')];
         return figures.every((svg) => getComputedStyle(svg.querySelector(':scope > g path')).fill === paper);
     }"""
-    assert page.evaluate(follows), "a figure's paper isn't the page's"
-    cut = """() => [...document.querySelectorAll('.scroll')]
-        .filter((table) => table.scrollWidth > table.clientWidth).map((table) => table.innerText)"""
-    assert not page.evaluate(cut), "a table is wider than the screen; on a phone it must become a list"
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    for theme in THEMES:
+        look.emulate_media(color_scheme=theme)
+        picture = SCREENSHOTS / f"{name.split('/')[-1]}-{width}-{theme}.jpeg"
+        look.screenshot(path=picture, full_page=True)
+        assert look.evaluate(follows), f"in the {theme} theme, a figure's paper isn't the page's"
+
+
+def test_whatever_can_be_touched_is_large_enough(look):
+    unfold(look)
+    small = """() => [...document.querySelectorAll('a, button, input, select, summary')].filter((target) => {
+        const {width, height} = target.getBoundingClientRect();
+        const display = getComputedStyle(target).display;
+        const inText = target.matches('a') && display === 'inline';  // of these the rule asks nothing
+        return target.checkVisibility() && width > 0 && !inText && (width < 24 || height < 24);
+    }).map((target) => target.outerHTML.slice(0, 120))"""
+    assert look.evaluate(small) == []
+
+
+def test_what_a_page_shows_fits_it(look):
+    """Only code may be wider. And no word of a figure reaches over the figure's edge."""
+    unfold(look)
+    wide = """() => [...document.querySelectorAll('.figure, .math-block, .output pre, .scroll')]
+        .filter((shown) => !shown.closest('.highlight-python') && shown.scrollWidth > shown.clientWidth + 1)
+        .map((shown) => shown.id || shown.innerText)"""
+    assert look.evaluate(wide) == []
+    over = """() => [...document.querySelectorAll('.figure svg')].filter((svg) => {
+        const paper = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('g:not(defs *) > use:not([clip-path])')]
+            .filter((sign) => !sign.closest('[clip-path]')).map((sign) => sign.getBoundingClientRect())
+            .some((sign) => sign.bottom > paper.bottom + 1 || sign.top < paper.top - 1
+                || sign.right > paper.right + 1 || sign.left < paper.left - 1);
+    }).map((svg) => svg.closest('.figure').id)"""
+    assert look.evaluate(over) == []
+
+
+def test_page_is_open_to_everyone(look, served, width):
+    """In the second theme only rules about colours can find more. It spoils the page, so it comes last."""
+    unfold(look)
     # what draws figures and formulas is hidden from assistive tools; the colours of code have their own test
-    page.evaluate("""() => {
+    look.evaluate("""() => {
         document.querySelectorAll('.figure svg > *, .katex-html').forEach((part) => part.replaceChildren());
         document.querySelectorAll('pre').forEach((code) => (code.textContent = code.textContent));
     }""")
-    page.evaluate(AXE)
-    found = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", WCAG)
-    # a corner may be empty
-    found = [rule for rule in found["violations"] if rule["id"] != "empty-table-header"]
-    assert not found, "\n".join(
-        f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"][:3]
-    )
+    look.evaluate(AXE)
+    of_colours = """(tags) => axe.getRules(tags).filter((rule) => rule.tags.includes('cat.color'))
+        .map((rule) => rule.ruleId)"""
+    rules = WCAG
+    for theme in THEMES:
+        look.emulate_media(color_scheme=theme)
+        found = look.evaluate("(rules) => axe.run({runOnly: rules, resultTypes: ['violations']})", rules)
+        # a corner may be empty
+        found = [rule for rule in found["violations"] if rule["id"] != "empty-table-header"]
+        assert not found, "\n".join(
+            f"{theme}: {rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"][:3]
+        )
+        rules = look.evaluate(of_colours, WCAG)
     if width == 390:
-        page.set_viewport_size({"width": 360, "height": 800})
-    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        look.set_viewport_size({"width": 360, "height": 800})
+    wider = look.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider == 0, f"the page is {wider} pixels wider than the screen"
-    assert not page.faults
-    strangers = [url for url in page.addresses if not url.startswith((served, "data:"))]
+    assert not look.faults
+    strangers = [url for url in look.addresses if not url.startswith((served, "data:"))]
     assert not strangers
-    assert page.locator("input[type=search]").count() == 1
+    assert look.locator("input[type=search]").count() == 1
+
+
+def test_a_system_that_is_dark_gets_a_dark_page(open_page, served):
+    page = open_page(f"{served}{TOC['root']}.html", "dark")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.get_by_role("button", name="Dark theme").get_attribute("aria-pressed") == "true"
 
 
 def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
@@ -81,35 +181,6 @@ def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
     assert [cell["data-label"] for cell in row.select("td")] == names
     symbol = tables["symbol"].select_one("tbody tr")  # n has no shape, and a list doesn't say so
     assert [cell.get("data-label") for cell in symbol.select("td")] == ["symbol", "in code", None, "meaning"]
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_what_a_chapter_shows_fits_a_phone(open_page, served, name):
-    """Only code may be wider. And no word of a figure reaches over the figure's edge."""
-    page = open_page(f"{served}{name}.html", "light", 390)
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
-    wide = """() => [...document.querySelectorAll('.figure, .math-block, .output pre')]
-        .filter((shown) => !shown.closest('.highlight-python') && shown.scrollWidth > shown.clientWidth + 1)
-        .map((shown) => shown.id || shown.innerText)"""
-    assert page.evaluate(wide) == []
-    over = """() => [...document.querySelectorAll('.figure svg')].filter((svg) => {
-        const paper = svg.getBoundingClientRect();
-        return [...svg.querySelectorAll('g:not(defs *) > use:not([clip-path])')]
-            .filter((sign) => !sign.closest('[clip-path]')).map((sign) => sign.getBoundingClientRect())
-            .some((sign) => sign.bottom > paper.bottom + 1 || sign.top < paper.top - 1
-                || sign.right > paper.right + 1 || sign.left < paper.left - 1);
-    }).map((svg) => svg.closest('.figure').id)"""
-    assert page.evaluate(over) == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light(open_page, served, site, name):
-    page = open_page(f"{served}{name}.html")
-    asked = {url for url in page.addresses if url.startswith("http")}
-    files = [site / unquote(urlsplit(url).path).removeprefix(f"/{site.name}/") for url in asked]
-    weight = sum(len(gzip.compress(file.read_bytes())) for file in files)
-    assert weight <= MAX_BYTES
-    assert len(asked) <= MAX_REQUESTS
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -138,26 +209,6 @@ def test_formulas_are_drawn(open_page, site, name):
         return text.textContent;
     }"""
     assert not re.search(r"\$|\\[(\[a-z]", page.evaluate(rest))
-
-
-SHIFTS = """
-    window.shift = 0;
-    new PerformanceObserver((seen) => seen.getEntries().forEach((entry) => (window.shift += entry.value)))
-        .observe({type: 'layout-shift'});
-"""
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_moves_once_it_is_drawn(browser, served, name, width):
-    context = browser.new_context(viewport={"width": width, "height": 844})
-    page = context.new_page()
-    page.add_init_script(SHIFTS)
-    page.goto(f"{served}{name}.html")
-    page.wait_for_function("!document.documentElement.classList.contains('waiting')")
-    page.wait_for_timeout(300)
-    assert page.evaluate("shift") <= 0.05
-    context.close()
 
 
 def slow_fonts(route):
@@ -190,19 +241,6 @@ def test_little_stands_before_the_first_picture_of_a_page(site, name):
     assert len(gzip.compress(html(site, name).encode())) <= 250_000
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_whatever_can_be_touched_is_large_enough(open_page, served, name):
-    page = open_page(f"{served}{name}.html", width=390)
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
-    small = """() => [...document.querySelectorAll('a, button, input, select, summary')].filter((target) => {
-        const {width, height} = target.getBoundingClientRect();
-        const display = getComputedStyle(target).display;
-        const inText = target.matches('a') && display === 'inline';  // of these the rule asks nothing
-        return target.checkVisibility() && width > 0 && !inText && (width < 24 || height < 24);
-    }).map((target) => target.outerHTML.slice(0, 120))"""
-    assert page.evaluate(small) == []
-
-
 # ---------------------------------------------------------------------- getting about
 
 TERMS = re.findall(
@@ -219,17 +257,19 @@ def found(page, start, words):
     return [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
 
 
-@pytest.mark.parametrize("base", ["http", "disk"])
-def test_search_finds_every_word_of_the_glossary(open_page, served, site, base):
-    start = served if base == "http" else f"{site.as_uri()}/"
-    page = open_page(f"{start}search.html")
+def test_search_finds_every_word_of_the_glossary(open_page, served):
+    page = open_page(f"{served}search.html?q=head")
+    page.get_by_text("Found:").wait_for()
     assert len(TERMS) > 70
-    lost = [
-        term
-        for term in (TERMS if base == "http" else TERMS[::10])
-        if not any("glossary.html" in address for address in found(page, start, term))
-    ]
-    assert not lost
+    asked = "(term) => Search._performSearch(...Search._parseQuery(term)).map((result) => result[0])"
+    assert not [term for term in TERMS if "chapters/glossary" not in page.evaluate(asked, term)]
+    assert not page.faults
+
+
+def test_search_finds_words_of_the_glossary_from_the_disk(open_page, site):
+    page = open_page((site / "search.html").as_uri())
+    for term in TERMS[::10]:
+        assert any("glossary.html" in address for address in found(page, f"{site.as_uri()}/", term)), term
     assert not page.faults
 
 
@@ -258,6 +298,88 @@ def test_search_finds(open_page, served, site, base, words):
     page.locator("main h1").wait_for()
     assert "search.html" not in page.url
     assert not page.faults
+
+
+def places_of(page):
+    """What stands below each page that was found: where it leads, its words, which of them are marked."""
+    return page.evaluate("""() => [...document.querySelectorAll('ul.search ul li')].map((item) => ({
+        href: item.querySelector('a').getAttribute('href'), title: item.querySelector('a').textContent,
+        words: item.querySelector('p').textContent,
+        marked: [...item.querySelectorAll('mark')].map((mark) => mark.textContent.toLowerCase()),
+    }))""")
+
+
+@pytest.mark.parametrize("base", ["http", "disk"])
+def test_search_says_where_in_a_page(open_page, served, site, base):
+    start = served if base == "http" else f"{site.as_uri()}/"
+    page = open_page(f"{start}search.html")
+    found(page, start, "fused kernel")
+    shown = places_of(page)
+    assert {place["href"].partition("#")[0] for place in shown} > {
+        "chapters/what-heads-cost.html",
+        "chapters/speed.html",
+    }
+    for place in shown:
+        address, _, anchor = place["href"].partition("#")
+        article = BeautifulSoup((site / address).read_text(encoding="utf-8"), "html.parser").article
+        section = article.find(id=anchor) if anchor else article
+        said = [section, *([section.find_next_sibling("dd")] if section.name == "dt" else [])]
+        text = " ".join(part.get_text().lower() for part in said)
+        assert place["marked"], place
+        assert all(word in text and re.search("fuse|kernel", word) for word in place["marked"]), place
+    best = next(place for place in shown if "what-heads-cost" in place["href"])
+    assert {"fused", "kernel"} <= set(best["marked"])
+    assert page.locator("[aria-live]", has_text="Found:").count() == 1
+    assert not page.faults
+
+
+def test_search_shows_what_the_glossary_says(open_page, served):
+    page = open_page(f"{served}search.html")
+    found(page, served, "KV cache")
+    entry = page.locator("ul.search > li", has=page.locator("a[href*='#term-']")).first
+    assert "The keys and values of earlier tokens" in entry.locator("p").text_content()
+
+
+@pytest.mark.parametrize(("theme", "width"), LOOKS)
+def test_what_was_found_is_open_to_everyone(open_page, served, theme, width):
+    page = open_page(f"{served}search.html", theme, width)
+    found(page, served, "head")
+    page.evaluate(AXE)
+    rules = page.evaluate("(tags) => axe.run({runOnly: tags, resultTypes: ['violations']})", WCAG)
+    assert [rule["id"] for rule in rules["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.screenshot(path=SCREENSHOTS / f"found-{width}-{theme}.jpeg")
+
+
+FORMULAS = {
+    r"d_\text{model}": "d_model",
+    r"\tfrac18 + \frac{ab}{c}": "1/8 + ab/c",
+    r"QK^\top / \sqrt{d_\text{head}}": "QK^ᵀ / √d_head",
+    r"h \times d_\text{head}": "h × d_head",
+    r"11 \ln 2": "11 ln 2",
+}
+
+
+@pytest.mark.parametrize("tex", FORMULAS)
+def test_a_formula_is_found_as_one_types_it(tex):
+    assert places.plain(tex) == FORMULAS[tex]
+
+
+def test_every_section_is_a_place(site):
+    script = (site / "_static" / "places.js").read_text(encoding="utf-8")
+    written = json.loads(script.removeprefix("const places = ").rstrip(";\n"))
+    assert written.keys() == {f"{name}.html" for name in LISTED}
+    for name in LISTED:
+        page = BeautifulSoup(html(site, name), "html.parser").article
+        sections = [section["id"] for section in page.select("section[id]")]
+        entries = [term["id"] for term in page.select("dl.glossary dt[id]")]
+        assert [where for where, _, _ in written[f"{name}.html"]] == [
+            "",
+            *(f"#{at}" for at in sections[1:] + entries),
+        ]
+        first = page.select_one("section > p")
+        if first and not first.select(".katex"):
+            assert " ".join(first.get_text().split())[:60] in written[f"{name}.html"][0][2]
 
 
 def test_the_address_of_the_site_leads_to_its_first_page(open_page, served):
