@@ -168,7 +168,10 @@ class ExperimentIndex(Index):
         for fact, said in facts.items():
             words = nodes.definition("", nodes.paragraph("", "", *said))
             listed += nodes.definition_list_item("", nodes.term("", fact), words)
-        command = nodes.literal_block(sweep["command"], sweep["command"], language="bash")
+        # a line may end between two words, not at the dashes of "--again"
+        words = " ".join(f"<span>{word}</span>" for word in sweep["command"].split())
+        listing = f'<div class="highlight-bash"><div class="highlight"><pre>{words}</pre></div></div>'
+        command = nodes.raw("", listing, format="html")
         question = nodes.paragraph("", sweep["question"])
         return self.section(f"experiment-{name}", name, question, listed, command)
 

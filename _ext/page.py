@@ -11,7 +11,9 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
-LONG, WIDE = 60, 46  # signs in a cell, and in the longest words of a row, that a narrow screen has room for
+# signs that a phone has room for, in a cell and in the longest words of a row: in small letters, in full
+TIGHT, PLAIN = (32, 54), (60, 38)
+SLIM = set(".,:;'|()[]il-\u00a0")
 # kinds of code that site.css gives a colour: keywords, strings, numbers, names that are defined, comments
 COLOURED = re.compile("k[ncdr]?|ow|s[12adeir]?|m[bfhi]|n[cdf]|fm|c[1m]?")
 # code that is of no use on paper: for an answer, its check, a listing, and what a folded cell brings in
@@ -84,18 +86,36 @@ def close_fold(translator, node):
     translator.body.append("</details>\n")
 
 
-def label(table):
-    """Name the column in each cell of a table with much in a row: a list, where the screen is narrow."""
-    soup, plain = (BeautifulSoup(table[0], "html.parser") for _ in range(2))
+def width(word):
+    return sum(0.55 if sign in SLIM else 1 for sign in word)
+
+
+def keep_together(table):
+    """Let no line end within an interval, or between a sign and its number."""
+    table = re.sub(r"[\[(][-\d., to]+[\])]", lambda interval: interval[0].replace(" ", "\u00a0"), table)
+    return re.sub(r"(?<!\w)([±×x]) (?=\d)", "\\1\u00a0", table)
+
+
+def fit(table):
+    """Fit a table to narrow screens: one with much in a row gets small letters, or becomes a list.
+
+    Each cell of a list says its column's name.
+    """
+    table = keep_together(table[0])
+    soup, plain = (BeautifulSoup(table, "html.parser") for _ in range(2))
     for twin in plain.select(".katex-html, annotation"):  # a formula stands there three times
         twin.decompose()
     names, *rows = ([cell.get_text(" ", strip=True) for cell in row(["th", "td"])] for row in plain("tr"))
     columns = (" ".join(column).split(" ") for column in zip(names, *rows, strict=True))
-    longest = [max(map(len, words)) for words in columns]
-    if len(names) < 3 or (sum(longest) + 2 * len(names) < WIDE and max(map(len, chain(*rows))) < LONG):
-        return table[0]
-    soup.table["class"] = ["stack"]
-    for row in soup.select("tbody tr"):
+    needed = max(map(len, chain(*rows))), sum(max(map(width, words)) + 1.2 for words in columns)
+
+    def has_room(limits):
+        return all(need <= limit for need, limit in zip(needed, limits, strict=True))
+
+    if len(names) < 3 or has_room(PLAIN):
+        return table
+    soup.table["class"] = ["tight" if has_room(TIGHT) else "stack"]
+    for row in soup.select(".stack tbody tr"):
         for name, cell in zip(names, row(["th", "td"]), strict=True):
             if cell.get_text(strip=True):
                 cell["data-label"] = name
@@ -141,7 +161,7 @@ def mend(app, pagename, templatename, context, doctree):
         elsewhere(config, pagename) if context.get("sourcename", "").endswith(".ipynb") else {}
     )
     body = context.get("body", "")
-    body = re.sub(r"<table.*?</table>", label, body, flags=re.DOTALL)
+    body = re.sub(r"<table.*?</table>", fit, body, flags=re.DOTALL)
     # the number of a chapter is quieter than its name
     body = re.sub(r"<h1>(\d+ ·) ", r'<h1><span class="number">\1</span> ', body)
     # a wide table scrolls in its own box, not the page

@@ -16,6 +16,7 @@ import nbformat
 import places
 import pytest
 from bs4 import BeautifulSoup
+from page import keep_together
 from pages import (
     AXE,
     LISTED,
@@ -166,21 +167,35 @@ def test_a_system_that_is_dark_gets_a_dark_page(open_page, served):
     assert page.get_by_role("button", name="Dark theme").get_attribute("aria-pressed") == "true"
 
 
-def test_a_table_becomes_a_list_when_its_words_need_more_than_a_phone(site):
-    """Each cell then says its column's name. A formula counts as it is read, not as TeX and not twice."""
+def test_a_table_whose_words_need_more_than_a_phone_gets_small_letters_or_becomes_a_list(site):
+    """Each cell of a list says its column's name. A formula counts as it is read, not as TeX, and once."""
     tables = {
-        table.find("th").get_text(): table
-        for name in ("notation", "what-heads-cost", "models-and-data")
+        tuple(cell.get_text() for cell in table("th")[:2]): table
+        for name in ("notation", "what-heads-cost", "models-and-data", "heads-on-small-machines")
         for table in BeautifulSoup(html(site, f"chapters/{name}"), "html.parser").select("table")
     }
-    stacked = {first for first, table in tables.items() if "stack" in table["class"]}
-    assert stacked >= {"symbol", "ours", "regime", "package"}
-    assert {"what", "model, loaded in float32", "code"} <= set(tables) - stacked
-    row = tables["ours"].select_one("tbody tr")
-    names = [cell.get_text() for cell in tables["ours"].select("th")]
-    assert [cell["data-label"] for cell in row.select("td")] == names
-    symbol = tables["symbol"].select_one("tbody tr")  # n has no shape, and a list doesn't say so
-    assert [cell.get("data-label") for cell in symbol.select("td")] == ["symbol", "in code", None, "meaning"]
+    stacked, tight = (
+        {first for first, table in tables.items() if kind in table["class"]} for kind in ("stack", "tight")
+    )
+    assert stacked >= {("symbol", "in code"), ("regime", "what stays fixed"), ("model", "layers")}
+    assert tight >= {("regime", "FLOPs"), ("heads", "best"), ("what", "size, MB")}
+    plain = set(tables) - stacked - tight
+    assert plain >= {("what", "formula"), ("model, loaded in float32", "CPU seconds"), ("", "gradient")}
+    ours = tables["ours", "Vaswani 2017"]
+    names = [cell.get_text() for cell in ours("th")]
+    assert [cell["data-label"] for cell in ours.select_one("tbody tr")("td")] == names
+    symbol = tables["symbol", "in code"].select_one("tbody tr")  # n has no shape, and a list doesn't say so
+    assert [cell.get("data-label") for cell in symbol("td")] == ["symbol", "in code", None, "meaning"]
+
+
+def test_no_line_of_a_table_ends_within_an_interval(site):
+    said = "<td>-0.718 [0.661, 0.775]</td><td>x 0.51 (0.49 to 0.52)</td><td>max 3 ± 0.002, [CLS] and 1</td>"
+    joint = "<td>-0.718 [0.661,_0.775]</td><td>x_0.51 (0.49_to_0.52)</td><td>max 3 ±_0.002, [CLS] and 1</td>"
+    assert keep_together(said).replace("\u00a0", "_") == joint
+    for name in NOTEBOOKS:
+        tables = BeautifulSoup(html(site, name), "html.parser").select("table")
+        cells = [cell.get_text() for table in tables for cell in table("td") if not cell.select(".katex")]
+        assert not [cell for cell in cells if re.search(r"\[-?[\d.]+, |\([\d.]+ to |[±×] \d", cell)], name
 
 
 @pytest.mark.parametrize("name", PAGES)
