@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pages import AXE, LOOKS, ROOT, WCAG, build_without
+from pages import ROOT, THEMES, WIDTHS, barriers, build_without
 from torch.func import functional_call
 
 from manyheads import bert, experiments, explorer, heads, tasks
@@ -962,26 +962,20 @@ def test_thirteen_tokens_take_two_seconds_at_most(page):
     assert min(found) <= 2
 
 
-@pytest.mark.parametrize(("theme", "width"), LOOKS)
-def test_it_is_open_to_everyone(page, theme, width):
-    page.emulate_media(color_scheme=theme)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_is_open_to_everyone(page, width):
     page.set_viewport_size({"width": width, "height": 844})
     press(page, "One head a layer")
-    page.evaluate(AXE)
     folder = ROOT / "_build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     for view in ("Lines", "Matrix", "Table"):
         page.get_by_role("radio", name=view).check()
-        page.wait_for_timeout(300)  # colours have come to rest
-        page.locator("#explorer").screenshot(path=folder / f"explorer-{view.lower()}-{width}-{theme}.jpeg")
-        found = page.evaluate(
-            "(tags) => axe.run('#explorer', {runOnly: tags, resultTypes: ['violations']})", WCAG
-        )
-        assert not found["violations"], "\n".join(
-            f"{rule['id']}: {node['html'][:200]}"
-            for rule in found["violations"]
-            for node in rule["nodes"][:3]
-        )
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_timeout(300)  # colours have come to rest
+            picture = folder / f"explorer-{view.lower()}-{width}-{theme}.jpeg"
+            page.locator("#explorer").screenshot(path=picture)
+        assert not barriers(page, "#explorer")
         over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over == 0
     boxes = [cell.bounding_box() for cell in page.get_by_role("gridcell").all()[:12]]
