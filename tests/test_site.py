@@ -128,6 +128,33 @@ def test_what_a_page_shows_fits_it(look):
     assert look.evaluate(over) == []
 
 
+def test_formulas_are_drawn(look, name):
+    if name in NOTEBOOKS:
+        cells = nbformat.read(ROOT / f"{name}.ipynb", 4).cells
+        words = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        words = (ROOT / f"{name}.md").read_text(encoding="utf-8") if name in LISTED else ""
+    words = re.sub(r"```.*?```|`[^`]*`", "", words, flags=re.DOTALL)
+    drawn = look.locator(".katex").count()
+    assert drawn >= len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", words, flags=re.DOTALL))
+    rest = """() => {
+        const text = document.querySelector('main').cloneNode(true);
+        text.querySelectorAll('pre, code, .katex').forEach((part) => part.remove());
+        return text.textContent;
+    }"""
+    assert not re.search(r"\$|\\[(\[a-z]", look.evaluate(rest))
+
+
+def test_a_notebook_can_be_downloaded_where_there_is_one(look, name):
+    links = look.locator("a[download]", has_text="Download notebook")
+    assert links.count() == (name in NOTEBOOKS)
+    for link in links.all():
+        with look.expect_download() as download:
+            link.click()
+        assert download.value.suggested_filename == f"{Path(name).name}.ipynb"
+        assert Path(download.value.path()).read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()
+
+
 def test_page_is_open_to_everyone(look, served, width):
     """Comes last, since it spoils the page."""
     unfold(look)
@@ -198,27 +225,6 @@ def test_page_opens_from_the_disk(open_page, site, name):
     page = open_page((site / f"{name}.html").as_uri())
     assert not page.faults
     assert all(url.startswith((site.as_uri(), "data:")) for url in page.addresses)
-
-
-@pytest.mark.parametrize("name", LISTED)
-def test_formulas_are_drawn(open_page, site, name):
-    source = ROOT / f"{name}.ipynb"
-    if source.exists():
-        words = "\n".join(
-            cell.source for cell in nbformat.read(source, 4).cells if cell.cell_type == "markdown"
-        )
-    else:
-        words = source.with_suffix(".md").read_text()
-    words = re.sub(r"```.*?```|`[^`]*`", "", words, flags=re.DOTALL)
-    page = open_page((site / f"{name}.html").as_uri())
-    drawn = page.locator(".katex").count()
-    assert drawn >= len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", words, flags=re.DOTALL))
-    rest = """() => {
-        const text = document.querySelector('main').cloneNode(true);
-        text.querySelectorAll('pre, code, .katex').forEach((part) => part.remove());
-        return text.textContent;
-    }"""
-    assert not re.search(r"\$|\\[(\[a-z]", page.evaluate(rest))
 
 
 def slow_fonts(route):
@@ -425,15 +431,6 @@ def test_no_two_things_on_a_page_have_one_name(site):
     for name in PAGES:
         ids = re.findall(r'\sid="([^"]+)"', html(site, name))
         assert len(ids) == len(set(ids)), name
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_can_be_downloaded(open_page, served, name):
-    page = open_page(f"{served}{name}.html")
-    with page.expect_download() as download:
-        page.get_by_text("Download notebook").click()
-    assert download.value.suggested_filename == f"{Path(name).name}.ipynb"
-    assert Path(download.value.path()).read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()
 
 
 def test_theme_is_remembered(open_page, served):
