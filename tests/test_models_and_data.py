@@ -68,7 +68,7 @@ def test_version_licence_and_size_are_those_of_the_installed_package(row):
     said = " ".join(
         [
             described.get("License-Expression") or "",
-            described["License"] or "",
+            described.get("License") or "",
             *(described.get_all("Classifier") or []),
         ]
     )
