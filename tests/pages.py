@@ -97,6 +97,7 @@ def opening(browser):
         page.add_init_script(script)
         page.goto(address)
         page.evaluate("document.fonts.ready")
+        page.wait_for_selector(":root:not(.waiting, .top-first)")
         return page
 
     yield open_page

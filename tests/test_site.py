@@ -247,6 +247,49 @@ def test_a_page_whose_fonts_are_late_does_without_them(browser, served):
     context.close()
 
 
+def test_fonts_are_asked_for_before_the_styles_have_come(browser, served):
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/*.css*", lambda route: None)  # they never do
+    page.goto(f"{served}{TOC['root']}.html", wait_until="commit")
+    fonts = "performance.getEntriesByType('resource').filter(({name}) => name.endsWith('woff2'))"
+    page.wait_for_function(f"{fonts}.length == 3", polling=50)
+    assert page.evaluate("document.fonts.size") == 0
+    context.close()
+
+
+LONG = "chapters/what-one-head-cannot-do"
+FIRST_WORDS = "[...document.querySelectorAll('article > section > section')].map(({children}) => children[1])"
+
+
+def test_the_top_of_a_page_is_drawn_first(browser, served):
+    context = browser.new_context()
+    page = context.new_page()
+    last = []
+    page.route("**/site.js*", lambda route: last.append(route))
+    page.goto(f"{served}{LONG}.html", wait_until="commit")
+    page.wait_for_selector(".ready nav.turn", state="attached")
+    drawn = page.evaluate(f"{FIRST_WORDS}.map((words) => words.checkVisibility())")
+    assert len(drawn) > 5
+    assert drawn == [True, True, *(False for _ in drawn[2:])]
+    last.pop().continue_()
+    page.wait_for_selector(":root:not(.top-first)")
+    assert all(page.evaluate(f"{FIRST_WORDS}.map((words) => words.checkVisibility())"))
+    context.close()
+
+
+def test_who_comes_back_or_for_a_section_finds_the_place(open_page, served):
+    page = open_page(f"{served}{LONG}.html#exercises")
+    assert abs(page.locator("#exercises").bounding_box()["y"]) < 100
+    page.evaluate("scrollTo(0, 9000)")
+    page.reload()
+    page.wait_for_function("scrollY == 9000")
+    page.goto(f"{served}{TOC['root']}.html")
+    page.go_back()
+    page.wait_for_function("scrollY == 9000")
+    assert not page.faults
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_little_stands_before_the_first_picture_of_a_page(site, name):
     page = BeautifulSoup(html(site, name), "html.parser")
