@@ -272,6 +272,9 @@ def test_the_top_of_a_page_is_drawn_first(browser, served):
     drawn = page.evaluate(f"{FIRST_WORDS}.map((words) => words.checkVisibility())")
     assert len(drawn) > 5
     assert drawn == [True, True, *(False for _ in drawn[2:])]
+    assert not page.evaluate(
+        f"{FIRST_WORDS}[1].parentElement.lastElementChild.firstElementChild.checkVisibility()"
+    )
     last.pop().continue_()
     page.wait_for_selector(":root:not(.top-first)")
     assert all(page.evaluate(f"{FIRST_WORDS}.map((words) => words.checkVisibility())"))
