@@ -169,6 +169,8 @@ def mend(app, pagename, templatename, context, doctree):
     # docutils puts roles of printed books into a plain list, which then has no items
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     body = re.sub(r' role="doc-(backlink|biblioref|noteref)"', "", body)
+    # no line ends within an option of a command
+    body = re.sub(r'<span class="pre">(?=--?\w)', '<span class="pre option">', body)
     # print.css writes out where a link leads, unless its words say it
     body = re.sub(
         r'<a class="reference external"( href="([^"]+)">\2</a>)',

@@ -128,6 +128,14 @@ def test_what_a_page_shows_fits_it(look):
     assert look.evaluate(over) == []
 
 
+def test_no_line_ends_within_an_option(look):
+    unfold(look)
+    broken = """() => [...document.querySelectorAll('code .pre')]
+        .filter((word) => /^--?\\w/.test(word.innerText) && word.getClientRects().length > 1)
+        .map((word) => word.innerText)"""
+    assert look.evaluate(broken) == []
+
+
 def test_formulas_are_drawn(look, name):
     if name in NOTEBOOKS:
         cells = nbformat.read(ROOT / f"{name}.ipynb", 4).cells
