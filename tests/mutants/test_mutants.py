@@ -5,12 +5,12 @@ fits the code fails loudly instead of testing nothing.
 """
 
 import inspect
-import types
 from functools import partial
 
 import pytest
 import torch
 from laws import ATTEND, CASES, FACTS, LAYERS
+from planted import first_broken, load
 
 from manyheads import attention
 
@@ -185,28 +185,11 @@ SEEN_BY_SHAPES = {
 }
 
 
-def load(source):
-    """Run the source as a module of its own."""
-    module = types.ModuleType("attention_copy")
-    exec(compile(source, "attention_copy.py", "exec"), module.__dict__)
-    return module
-
-
 def checks():
     """Name and call of every fact, then of every law on every case."""
     yield from ((fact.__name__, fact) for fact in FACTS)
     for law in ATTEND + LAYERS:
         yield from ((law.__name__, partial(law, case=case)) for case in CASES)
-
-
-def first_broken(module, checks):
-    """The name of the first law that the module breaks, or None."""
-    for name, check in checks:
-        try:
-            check(module)
-        except (Exception, pytest.fail.Exception):  # a crash is as good as a wrong number
-            return name
-    return None
 
 
 def shapes_are_right(module):

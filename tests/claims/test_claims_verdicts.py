@@ -13,7 +13,7 @@ from transformers import BertConfig, DistilBertConfig, MobileBertConfig
 from manyheads import compress, experiments
 from manyheads.bert import load_minilm
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 VERDICTS = ("True", "Half true", "Partly", "Misleading", "Too strong", "Not shown", "Invented", "False")
 
 
@@ -70,7 +70,7 @@ def test_each_row_has_two_languages_a_verdict_a_number_a_chapter_and_a_test(row)
     name = re.fullmatch(r"\[\d\]\(([\w-]+\.ipynb)\)", chapter)[1]
     assert (ROOT / "chapters" / name).exists()
     sentence, file = re.fullmatch(r"\*([\w ]+)\* \(`(\w+)`\)", test).groups()
-    tests = ast.parse((ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")).body
+    tests = ast.parse((ROOT / "tests" / "claims" / f"{file}.py").read_text(encoding="utf-8")).body
     assert f"test_{sentence.replace(' ', '_')}" in {getattr(node, "name", None) for node in tests}
 
 

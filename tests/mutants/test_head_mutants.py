@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from laws import Case, near, says, side_by_side, slices
-from test_mutants import first_broken, load
+from planted import first_broken, load
 from torch import nn
 
 from manyheads import attention, compress, heads

@@ -10,7 +10,7 @@ from pathlib import Path
 import axe_playwright_python
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
 NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]

@@ -4,13 +4,15 @@ import json
 import math
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import ROOT
 
 from manyheads import experiments, timing
 from manyheads.experiments import EXPERIMENTS, Experiment, load, main, measure, run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

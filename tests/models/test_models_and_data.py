@@ -13,7 +13,7 @@ from manyheads import experiments
 from manyheads.environment import weights_file
 from manyheads.tasks import PHOTOS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "chapters" / "models-and-data.md").read_text(encoding="utf-8")
 FINGERPRINTS = {path: sha256 for sha256, path in re.findall(r"^([0-9a-f]{64})  (\S+)$", PAGE, re.MULTILINE)}
 

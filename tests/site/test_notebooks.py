@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 
 from manyheads import plots
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHAPTERS = ROOT / "chapters"
 NOTEBOOKS = sorted(CHAPTERS.glob("*.ipynb"))
 WITHOUT_EXERCISES = {"explorer.ipynb", "start.ipynb"}

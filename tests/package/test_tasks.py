@@ -4,15 +4,11 @@ import math
 from collections import Counter
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from manyheads.environment import weights_file
 from manyheads.tasks import (
     NOUNS,
-    PHOTOS,
     WORDS,
     Lookup,
     Nearest,
@@ -21,9 +17,7 @@ from manyheads.tasks import (
     digits,
     in_words,
     left_over,
-    mnist,
     photo,
-    square_photo,
 )
 
 TASKS = [Staircase(), Staircase(ordinary=True), Lookup(), Nearest(), Sentences()]
@@ -197,35 +191,6 @@ def test_the_photo_is_the_one_that_scikit_learn_gives():
     assert torch.equal(photo(), torch.from_numpy(load_sample_image("china.jpg") / 255.0))
 
 
-def test_square_photos_are_the_middle_of_what_the_package_brings():
-    with Image.open(weights_file("skimage", "data/rocket.jpg")) as rocket:
-        middle = np.asarray(rocket.crop((106, 0, 533, 427)))  # 640 × 427
-    assert torch.equal(square_photo("rocket", 427), torch.from_numpy(middle / 255.0).movedim(-1, 0))
-    small = square_photo("rocket", 61)  # 7 pixels become one: about their mean
-    means = torch.nn.functional.avg_pool2d(square_photo("rocket", 427), 7)
-    assert (small - means).abs().mean() < 0.02
-
-
-def test_there_are_twenty_photos_and_each_says_its_licence():
-    assert len(PHOTOS) >= 20
-    for name, (_, _, licence) in PHOTOS.items():
-        picture = square_photo(name)
-        assert picture.shape == (3, 224, 224)
-        assert picture.dtype == torch.float64
-        assert 0 <= picture.min() < picture.max() <= 1
-        assert licence
-    grey = square_photo("camera")
-    assert torch.equal(grey[0], grey[1])
-    with pytest.raises(ValueError, match="no photo 'lena'; there are: astronaut, brick"):
-        square_photo("lena")
-
-
-def test_a_missing_package_of_photos_names_the_command(monkeypatch):
-    monkeypatch.setitem(PHOTOS, "astronaut", ("no_such_package/data", "astronaut.png", ""))
-    with pytest.raises(FileNotFoundError, match="make models"):
-        square_photo("astronaut")
-
-
 def test_the_digits_are_those_of_scikit_learn_dealt_out_once():
     from sklearn.datasets import load_digits
 
@@ -239,17 +204,6 @@ def test_the_digits_are_those_of_scikit_learn_dealt_out_once():
     assert ours == Counter((*map(int, row), int(label)) for row, label in wanted)
     assert torch.equal(digits()[1].labels, test.labels)  # the same split each time
     assert test.labels.bincount().min() > 30
-
-
-def test_mnist_has_as_many_of_each_digit_and_an_upright_one():
-    train, test = mnist()
-    assert train.images.shape == (4000, 1, 28, 28)
-    assert test.images.shape == (1000, 1, 28, 28)
-    assert torch.equal(torch.cat([train.labels, test.labels]).bincount(), torch.full((10,), 500))
-    assert (train.images.min(), train.images.max()) == (0, 1)
-    one = train.images[train.labels == 1].mean(0)[0]  # a tall stroke in the middle
-    assert one.mean(0).max() > 1.5 * one.mean(1).max()
-    assert one.mean(0).argmax() in (13, 14, 15)
 
 
 def test_pictures_are_drawn_from_the_set_and_scored():

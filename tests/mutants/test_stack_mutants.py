@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType
-from test_mutants import load
+from planted import load
 from transformers import AlbertModel, BertModel, LlamaConfig, LlamaForCausalLM
 
 from manyheads import bert, gpt

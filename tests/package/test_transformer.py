@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import near
+from planted import first_broken, load
 from stack_laws import LAWS, filled
-from test_mutants import first_broken, load
 
 from manyheads import transformer
 from manyheads.transformer import RotaryAttention
