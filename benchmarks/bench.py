@@ -355,8 +355,8 @@ def main():
     found["layers_with_weights"] = time_layers_with_weights()
     found["numpy"] = time_numpy()
     found["memory"] = memory()
-    STORE.write_text(json.dumps(found, indent=1) + "\n")
-    TABLE.write_text(markdown(found) + "\n")
+    STORE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    TABLE.write_text(markdown(found) + "\n", encoding="utf-8")
     return report(found)
 
 

@@ -402,7 +402,7 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
     path = Path(folder) / f"{name}.json"
     stored = _head(name, experiment)
     if path.exists() and not again:
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text(encoding="utf-8"))
         kept = _still_true(before, experiment)
         if len(kept) == len(experiment.settings):
             stored = before
@@ -459,7 +459,7 @@ def load(name: str, *, folder: Path = RESULTS) -> dict:
     path = Path(folder) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{name} has no stored result: make it with `{_command(name)}`")
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     n_done, n_all = len(_still_true(stored, experiment)), len(experiment.settings)
     if n_done < n_all:
         raise ValueError(f"{name} has {n_done} of its {n_all} settings: go on with `{_command(name)}`")

@@ -591,7 +591,7 @@ from pathlib import Path
 from manyheads.{room} import {loader}
 
 def peak():
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 before, start = peak(), time.process_time()

@@ -17,7 +17,7 @@ spec = importlib.util.spec_from_file_location("bench", ROOT / "benchmarks" / "be
 bench = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench)
 
-FOUND = json.loads(bench.STORE.read_text())
+FOUND = json.loads(bench.STORE.read_text(encoding="utf-8"))
 PARTS = ["weights", "weights_in_small_pages", "layers_with_weights", "numpy"]
 
 
@@ -52,7 +52,9 @@ def test_the_run_says_where_and_how_it_was_made():
 
 
 def test_the_peers_are_the_pinned_ones():
-    texts = [(ROOT / name).read_text() for name in ("requirements-bench.txt", "requirements.txt")]
+    texts = [
+        (ROOT / name).read_text(encoding="utf-8") for name in ("requirements-bench.txt", "requirements.txt")
+    ]
     lines = "\n".join(texts).splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
     stored = {name: number.split("+")[0] for name, number in FOUND["versions"].items()}
@@ -61,7 +63,7 @@ def test_the_peers_are_the_pinned_ones():
 
 
 def test_the_bench_never_replaces_torch():
-    lines = (ROOT / "requirements-bench.txt").read_text().splitlines()
+    lines = (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines()
     names = {line.split("==")[0] for line in lines if line and line[0] != "#"}
     assert not names & {"torch", "torchvision", "numpy"}
 
@@ -122,7 +124,7 @@ def test_a_competitor_that_computes_something_else_is_refused():
 
 def test_the_table_shows_every_stored_ratio():
     table = bench.markdown(FOUND)
-    assert bench.TABLE.read_text() == table + "\n"
+    assert bench.TABLE.read_text(encoding="utf-8") == table + "\n"
     for ratios in stored_ratios():
         for name, ratio in ratios.items():
             if name not in (bench.FLOOR, bench.FUSED):

@@ -172,10 +172,10 @@ def test_smiles_are_cut_as_the_package_cuts_them(rxnmapper):
     """Its own expression, read from its source, since importing it needs a chemistry library."""
     import re
 
-    source = weights_file("rxnmapper", "smiles_utils.py").read_text()
+    source = weights_file("rxnmapper", "smiles_utils.py").read_text(encoding="utf-8")
     theirs = re.compile(re.search(r'^SMI_REGEX_PATTERN = r"(.*)"$', source, re.MULTILINE)[1])
     vocabulary = weights_file("rxnmapper", next(name for name in bert.RXNMAPPER["files"] if "vocab" in name))
-    known = vocabulary.read_text().split()
+    known = vocabulary.read_text(encoding="utf-8").split()
     for reaction in REACTIONS:
         ids = rxnmapper.tokenize([reaction])[0][0].tolist()
         assert ids == [known.index(token) for token in ["[CLS]", *theirs.findall(reaction), "[SEP]"]]

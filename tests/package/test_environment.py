@@ -36,7 +36,7 @@ def test_missing_weights_name_the_command():
 def test_weights_are_found_without_importing_their_package(tmp_path, monkeypatch):
     folder = tmp_path / "a_model"
     folder.mkdir()
-    (folder / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (folder / "__init__.py").write_text("raise ImportError('must not be imported')", encoding="utf-8")
     (folder / "model.bin").write_bytes(b"weights")
     monkeypatch.syspath_prepend(tmp_path)
     assert environment.weights_file("a_model", "model.bin").read_bytes() == b"weights"

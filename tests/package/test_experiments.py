@@ -43,7 +43,7 @@ def interrupted_at(settings, key):
 
 def test_a_sweep_is_stored_with_all_that_made_it(tiny, tmp_path):
     made = run("tiny", folder=tmp_path)
-    stored = json.loads((tmp_path / "tiny.json").read_text())
+    stored = json.loads((tmp_path / "tiny.json").read_text(encoding="utf-8"))
     assert stored == made == load("tiny", folder=tmp_path)
     assert stored["command"] == "python -m manyheads.experiments tiny --again"
     assert stored["seeds"] == [0, 1, 2]
@@ -69,7 +69,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on_from_there(
             run("tiny", folder=tmp_path)
         with pytest.raises(ValueError, match="tiny has 2 of its 3 settings: go on with `python"):
             load("tiny", folder=tmp_path)
-    kept = json.loads((tmp_path / "tiny.json").read_text())["settings"]
+    kept = json.loads((tmp_path / "tiny.json").read_text(encoding="utf-8"))["settings"]
     assert list(kept) == ["x=2", "x=3"]
     whole = run("tiny", folder=tmp_path)
     assert calls == [2, 3, 5]
@@ -104,10 +104,10 @@ def test_a_changed_setting_is_made_anew_and_the_others_stay(tiny, tmp_path, call
 def test_an_unfinished_file_never_mixes_versions_machines_or_seeds(tiny, tmp_path, calls, what):
     run("tiny", folder=tmp_path)
     path = tmp_path / "tiny.json"
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     del stored["settings"]["x=5"]
     stored[what] = {"torch": "0.0.0"} if what != "seeds" else [0, 1]
-    path.write_text(json.dumps(stored))
+    path.write_text(json.dumps(stored), encoding="utf-8")
     run("tiny", folder=tmp_path)
     assert calls == [2, 3, 5, 2, 3, 5]
 
@@ -176,7 +176,7 @@ def test_the_command_says_that_stopping_loses_nothing(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(experiments, "run", partial(run, folder=tmp_path))
     assert main(["tiny"]) == 130
     assert "the same command without --again goes on" in capsys.readouterr().err
-    assert list(json.loads((tmp_path / "tiny.json").read_text())["settings"]) == ["x=2"]
+    assert list(json.loads((tmp_path / "tiny.json").read_text(encoding="utf-8"))["settings"]) == ["x=2"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -199,7 +199,7 @@ def test_each_stored_sweep_is_complete(name):
 
 
 def test_make_leaves_sweeps_that_measure_time_or_memory_alone():
-    rule = re.search(r"^TIMED := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    rule = re.search(r"^TIMED := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     measure_time = {"heads_cost", "decode_time", "shared_heads_time", "prune_time", "loading"}
     timed = {
         name

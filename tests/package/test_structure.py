@@ -11,13 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "manyheads"
 ROOMS = {
-    path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"
+    path.stem: ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.glob("*.py"))
+    if path.stem != "__init__"
 }
 
 
 def plan():
     """CONTRIBUTING's table: for each room the rooms that it may import."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.partition("| room | imports of ours |")[2].partition("\n\n")[0]
     allowed = {}
     for room, imports in re.findall(r"^\| `(\w+)` \| (.+?) \|$", table, re.MULTILINE):
@@ -65,7 +67,7 @@ def test_no_way_to_import_goes_unseen(source, found):
 
 
 def test_the_package_itself_holds_a_docstring_and_the_version():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     assert [ast.unparse(node).split(" = ")[0] for node in tree.body[1:]] == ["__version__"]
 
@@ -93,12 +95,42 @@ def test_an_import_pulls_in_no_more_than_it_needs(module, unwanted):
     assert not unwanted & set(loaded)
 
 
-@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
-def test_ruff_finds_nothing(command):
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def without_encoding(tree):
+    """Calls that open a text file in whatever encoding the system has; ruff sees those of a name only."""
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or "encoding" in {keyword.arg for keyword in call.keywords}:
+            continue
+        name = ast.unparse(call.func)
+        mode = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[1:]
+        if re.search(r"\.(read|write)_text$", name) or (
+            name == "open" and not (mode and "b" in ast.literal_eval(mode[0]))
+        ):
+            yield ast.unparse(call)
+
+
+PYTHON = [
+    path
+    for folder in ("src", "_ext", "tests", "benchmarks", "chapters")
+    for path in (ROOT / folder).rglob("*.py")
+]
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_text_file_is_opened_with_its_encoding(path):
+    assert not list(without_encoding(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["path.read_text()", "(a / 'b').write_text('c')", "open('a')", "open('a', 'w')", "open('a', mode='r')"],
+)
+def test_no_way_to_open_a_text_file_goes_unseen(code):
+    assert list(without_encoding(ast.parse(code))) == [code]
+
+
+def test_what_says_its_encoding_or_is_no_text_is_let_through():
+    sound = "path.read_text(encoding='utf-8'); open('a', 'rb'); open('a', encoding='utf-8'); Image.open('a')"
+    assert not list(without_encoding(ast.parse(sound)))
 
 
 # ---------------------------------------------------------------------- docstrings

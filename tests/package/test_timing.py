@@ -180,7 +180,7 @@ def test_the_cpu_has_a_name():
 
 
 def test_cpu_name_falls_back_where_the_system_keeps_no_list(monkeypatch):
-    def missing(path):
+    def missing(path, encoding):
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(timing.Path, "read_text", missing)

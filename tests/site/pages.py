@@ -11,12 +11,12 @@ import axe_playwright_python
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
 NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]
 PAGES = [*LISTED, "search"]
 THEMES, WIDTHS = ("light", "dark"), (1280, 390)
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MAX_BYTES, MAX_REQUESTS = 500_000, 40
 
@@ -64,7 +64,7 @@ def build_without(package, page, folder):
         shutil.copy(ROOT / name, book / name)
     for name in ("_ext", "_static"):
         (book / name).symlink_to(ROOT / name)
-    (book / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n")
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n", encoding="utf-8")
     path = os.pathsep.join([str(folder / "empty"), os.environ.get("PYTHONPATH", "")])
     command = [Path(sys.executable).with_name("jupyter-book"), "build", book, "--all", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})

@@ -1114,7 +1114,11 @@ def test_paper_shows_the_static_twins_only(turn):
 
 
 def scripts(site, page):
-    return set(re.findall(r'src="[^"]*_static/figures/(\w+)\.js', (site / f"{page}.html").read_text()))
+    return set(
+        re.findall(
+            r'src="[^"]*_static/figures/(\w+)\.js', (site / f"{page}.html").read_text(encoding="utf-8")
+        )
+    )
 
 
 def test_a_figure_is_loaded_on_its_page_only(site):

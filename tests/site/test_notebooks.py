@@ -31,7 +31,7 @@ def public_names():
     """What the rooms of the library define for others, read from their source."""
     names = set()
     for path in (ROOT / "src" / "manyheads").glob("*.py"):
-        names = names.union(*hygiene.defined(ast.parse(path.read_text())))
+        names = names.union(*hygiene.defined(ast.parse(path.read_text(encoding="utf-8"))))
     return {name for name in names if not name.startswith("_")}
 
 
@@ -63,7 +63,7 @@ def test_the_contents_and_the_pages_are_the_same():
             for child in node:
                 yield from listed(child)
 
-    contents = list(listed(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+    contents = list(listed(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
     assert len(contents) == len(set(contents))
     wanted = {
         str(path.relative_to(ROOT).with_suffix(""))
@@ -203,9 +203,9 @@ def test_running_again_catches_every_damage(good, tmp_path):
 def test_running_again_catches_a_changed_function_that_a_chapter_shows(good, tmp_path, old, new, cells):
     changed = tmp_path / "src" / "manyheads"
     shutil.copytree(ROOT / "src" / "manyheads", changed, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (changed / "reference.py").read_text()
+    text = (changed / "reference.py").read_text(encoding="utf-8")
     assert text.count(old) == 1
-    (changed / "reference.py").write_text(text.replace(old, new))
+    (changed / "reference.py").write_text(text.replace(old, new), encoding="utf-8")
     pages = tmp_path / "pages"
     pages.mkdir()
     nbformat.write(good, pages / "good.ipynb")

@@ -149,7 +149,7 @@ def test_a_run_that_prints_without_end_is_cut():
 def test_numpy_is_the_one_that_pyodide_names():
     (wheel,) = run_here.ASSETS.glob("*.whl")
     (lock,) = (file for file in run_here.pyodide() if file.name == "pyodide-lock.json")
-    named = json.loads(lock.read_text())["packages"]["numpy"]
+    named = json.loads(lock.read_text(encoding="utf-8"))["packages"]["numpy"]
     assert (wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest()) == (
         named["file_name"],
         named["sha256"],

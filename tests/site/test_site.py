@@ -315,7 +315,7 @@ def test_little_stands_before_the_first_picture_of_a_page(site, name):
 
 TERMS = re.findall(
     r"^(\S.*)\n  \S",
-    (ROOT / "chapters" / "glossary.md").read_text().partition(":::{glossary}")[2],
+    (ROOT / "chapters" / "glossary.md").read_text(encoding="utf-8").partition(":::{glossary}")[2],
     re.MULTILINE,
 )
 
@@ -543,7 +543,7 @@ def contrast(one, other):
 
 
 def test_colours_can_be_read_and_are_those_of_the_figures():
-    style = (ROOT / "_static" / "site.css").read_text()
+    style = (ROOT / "_static" / "site.css").read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--(?:mh-)?(\w+): (#[0-9a-f]{6})", block))
         for block in re.findall(r":root(?:\[data-theme=dark\])? \{(.*?)\}", style, flags=re.DOTALL)
@@ -579,9 +579,10 @@ FIGURE_FAULTS = {
 def book(folder, words, figures, settings=""):
     """Write a book of one page with this site's settings, and more."""
     shutil.copy(ROOT / "references.bib", folder)
-    (folder / "_config.yml").write_text((ROOT / "_config.yml").read_text() + settings)
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    (folder / "_config.yml").write_text(config + settings, encoding="utf-8")
     (folder / "_ext").symlink_to(ROOT / "_ext")
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n", encoding="utf-8")
     bundles = [
         nbformat.v4.new_output("display_data", data={"image/svg+xml": svg, "text/plain": alt})
         for svg, alt in figures
