@@ -16,7 +16,7 @@ from PIL import Image
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-from manyheads import experiments
+from manyheads import experiments, results
 
 THUMB = (360, 240)  # pixels, twice what is shown
 SLIDERS = (
@@ -137,7 +137,7 @@ class ExperimentIndex(Index):
 
     def run(self):
         read = [(page, loaded(cells) | self.measured(page)) for page, cells in self.pages()]
-        sweeps = {name: experiments.load(name) for name in experiments.EXPERIMENTS}
+        sweeps = {name: results.load(name) for name in experiments.EXPERIMENTS}
         total = spoken(sum(sweep["cpu_s"] for sweep in sweeps.values()))
         sums = f"There are {len(sweeps)} experiments. On one thread they took {total} of CPU time."
         sections = (
@@ -156,7 +156,7 @@ class ExperimentIndex(Index):
         settings, seeds = counted(len(sweep["settings"]), "setting"), counted(len(sweep["seeds"]), "seed")
         times = f"{spoken(sweep['cpu_s'])} of CPU time, {spoken(sweep['duration_s'])} by the clock"
         file = nodes.literal("", f"{name}.json")
-        where = {"reftarget": f"results/{name}.json", "refdoc": self.env.docname}
+        where = {"reftarget": f"/src/manyheads/measured/{name}.json", "refdoc": self.env.docname}
         readers = [part for page in pages for part in (nodes.Text(", "), self.page(page))][1:]
         facts = {
             "Size": [nodes.Text(f"{settings}, {seeds if sweep['seeds'] else 'no seeds'}")],

@@ -13,7 +13,7 @@ import theme_figures
 from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
-from manyheads import experiments, tasks
+from manyheads import results, tasks
 
 FIGURES = Path(__file__).with_name("figures")
 ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
@@ -22,7 +22,7 @@ ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep n
 def stored(name):
     """Return what a figure shows of a sweep: all runs of each setting, theory, attention; and chance."""
     wanted = ("setting", "per_seed", "theory", "attention")
-    settings = experiments.load(name)["settings"].values()
+    settings = results.load(name)["settings"].values()
     return {
         "settings": [{key: found[key] for key in wanted} for found in settings],
         "chance": tasks.Lookup().chance if name == "lookup" else None,

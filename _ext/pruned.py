@@ -3,15 +3,15 @@
 import numpy as np
 import torch
 
-from manyheads import cost, experiments, heads
+from manyheads import cost, heads, results
 from manyheads.sweeps import interval
 
 RANKINGS = ("gradient", "leave one out", "norm of W_o", "random")
 N_HEADS = 72  # in 6 layers of MiniLM
 A_HEAD = 4 * (cost.parameters(384, 2, d_head=32) - cost.parameters(384, 1, d_head=32))  # bytes
-TIMED = experiments.load("prune-time")
+TIMED = results.load("prune-time")
 N_BYTES, TIMES = (TIMED["settings"]["128 tokens"][what] for what in ("bytes", "times"))
-FEW, BY_RANKING = (experiments.load(name)["settings"] for name in ("keep-few", "prune-rankings"))
+FEW, BY_RANKING = (results.load(name)["settings"] for name in ("keep-few", "prune-rankings"))
 BY_GRADIENT = BY_RANKING["gradient"]
 
 
@@ -64,7 +64,7 @@ def by_a_rule():
         stay = kept(gates, setting.get("layers", range(len(gates))))
         removed = N_HEADS - "".join(stay).count("1")
         yield {"name": name, "removed": removed, "kept": stay, "bytes": N_BYTES[name]}, [FEW[name]["ranks"]]
-    int8 = experiments.load("int8")["settings"]["int8"]
+    int8 = results.load("int8")["settings"]["int8"]
     yield (
         {"name": "int8", "removed": 0, "kept": kept(torch.ones(6, 12)), "bytes": int8["bytes"]},
         [int8["ranks"]],

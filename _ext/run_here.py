@@ -59,7 +59,9 @@ def is_light(module):
     root, _, room = module.partition(".")
     if root == "manyheads":
         file = ROOMS / f"{room or '__init__'}.py"
-        return file.is_file() and all(map(is_light, run_cells.modules([file.read_text(encoding="utf-8")], 0)))
+        if room == "results" or not file.is_file():  # the stored results stay out of the page
+            return False
+        return all(map(is_light, run_cells.modules([file.read_text(encoding="utf-8")], 0)))
     return root == "numpy" or root in sys.stdlib_module_names
 
 

@@ -4,7 +4,8 @@ The floor is the least that any multi-head attention must do: one matmul for que
 torch's fused kernel, one matmul for the output. Everyone gets the same weights and the same input, has to
 compute the same output, and is then timed in turns in one process on one thread.
 
-Needs the packages of ``requirements-bench.txt``; writes ``chapters/results/bench.json`` and ``bench.md``.
+Needs the packages of ``requirements-bench.txt``; writes ``measured/bench.json`` in the package, and
+``bench.md`` beside this file.
 """
 
 import importlib.util
@@ -23,6 +24,7 @@ from torch import nn
 from manyheads import timing
 from manyheads.attention import MultiHeadAttention, attend
 from manyheads.reference import attend_vectorised
+from manyheads.results import MEASURED
 
 SIZES = [(32, 64, 64, 4), (8, 128, 312, 12), (8, 128, 768, 12), (8, 197, 768, 12), (1, 1024, 768, 12)]
 LARGE, LONG = SIZES[2:], SIZES[-1]
@@ -35,8 +37,8 @@ PEERS = ["nn.MultiheadAttention", "BERT (eager)", "BERT (sdpa)", "x-transformers
 TORCH_BY_HEAD = "nn.MultiheadAttention (average_attn_weights=False)"
 FUSED, EXPLICIT, NUMPY = "fused", "with weights", "NumPy"
 PACKAGES = ["torch", "numpy", "transformers", "x-transformers", "vit-pytorch"]
-STORE = Path(__file__).parents[1] / "chapters" / "results" / "bench.json"
-TABLE = STORE.with_suffix(".md")  # the page on speed shows it
+STORE = MEASURED / "bench.json"
+TABLE = Path(__file__).with_suffix(".md")  # the page on speed shows it
 
 # One thread everywhere. The last asks Linux for huge pages, as NumPy does by itself: in small ones a good
 # quarter of the time of an explicit path goes into being handed fresh memory, page by page.

@@ -1,6 +1,6 @@
 /* Chapter 3: choose a number of heads; see what each trained head looks at and how all seeds fared.
 
-   All numbers are those of chapters/results/NAME.json, which the build puts into the page. */
+   All numbers are those of src/manyheads/measured, which the build puts into the page. */
 "use strict";
 
 {

@@ -1,6 +1,6 @@
 /* Chapter 8: choose which of MiniLM's heads go; see what is lost in quality and what is won in size and time.
 
-   All numbers are those of chapters/results, which the build puts into the page (pruned.py). */
+   All numbers are those of src/manyheads/measured, which the build puts into the page (pruned.py). */
 "use strict";
 
 {

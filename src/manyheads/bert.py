@@ -1,23 +1,25 @@
 """BERT, and two that were trained: a reader of English and a reader of chemistry.
 
 Both are the same code: words and positions are added, normalised and sent through one stack of blocks. The
-files come inside Python packages, so nothing is ever fetched from the network.
+files come inside Python packages, so nothing is ever fetched from the network. What reads them is imported
+when a model is loaded: the code itself needs only PyTorch.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from tokenizers import Regex, Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Split
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
 from manyheads.environment import verified, weights_file
 from manyheads.transformer import Block, FeedForward, Stack, Trace
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MINILM = {
     "name": "all-MiniLM-L6-v2",
@@ -251,6 +253,9 @@ def load_minilm(dtype: torch.dtype = torch.float32) -> Bert:
     Bert
     """
     weights, tokenizer = _files(MINILM)
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_file(tokenizer)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -285,6 +290,11 @@ def load_rxnmapper(dtype: torch.dtype = torch.float32) -> Bert:
     Source: Schwaller et al. 2021.
     """
     weights, vocabulary = _files(RXNMAPPER)
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from tokenizers.processors import TemplateProcessing
+
     with open(vocabulary, encoding="utf-8") as file:
         known = {word: i for i, word in enumerate(file.read().splitlines())}
     tokenizer = Tokenizer(WordLevel(known, unk_token="[UNK]"))

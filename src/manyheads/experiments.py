@@ -1,16 +1,13 @@
-"""The sweeps of the book by name, each stored as ``chapters/results/NAME.json``.
+"""The sweeps of the book by name; what they measured is stored as ``measured/NAME.json`` in the package.
 
 ``python -m manyheads.experiments lookup`` makes one, without a name all of them. Each finished setting
 is written at once: stop when you like, the next run goes on from there. A chapter reads them with
-:func:`load` and makes one setting again for one seed with :func:`measure`.
+:func:`manyheads.results.load` and makes one setting again for one seed with :func:`measure`.
 """
 
 import argparse
 import json
-import math
-import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -21,12 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from manyheads import sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-
-RESULTS = Path(__file__).resolve().parents[2] / "chapters" / "results"
+from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
 
 
 @dataclass(frozen=True)
@@ -369,10 +363,10 @@ def measure(name: str, setting: str, *, seeds: Sequence[int] | None = None) -> d
         raise ValueError(f"{name} has no setting {setting!r}; it has: {', '.join(experiment.settings)}")
     seeds = experiment.seeds if seeds is None else seeds
     call = experiment.settings[setting]
-    return _plain(call(seeds=seeds) if experiment.seeds else call())
+    return results.plain(call(seeds=seeds) if experiment.seeds else call())
 
 
-def run(name: str, *, again: bool = False, progress: bool = False, folder: Path = RESULTS) -> dict:
+def run(name: str, *, again: bool = False, progress: bool = False, folder: Path | None = None) -> dict:
     """Make a sweep, or what is missing of it, writing each finished setting at once.
 
     Stored settings stay if they have the settings and seeds of today's code; in an unfinished file also the
@@ -385,21 +379,24 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
         Measure everything anew.
     progress : bool
         Whether to show a bar.
-    folder : Path
-        Where ``NAME.json`` is kept.
+    folder : Path, optional
+        Where ``NAME.json`` is kept; the clone's own if left out.
 
     Returns
     -------
     dict
-        What is stored, as :func:`load` gives it.
+        What is stored, as :func:`manyheads.results.load` gives it.
 
     Raises
     ------
     ValueError
         If there is no such sweep.
+    RuntimeError
+        If the package is installed without a clone of the book, and no folder is given.
     """
     experiment = _experiment(name)
-    path = Path(folder) / f"{name}.json"
+    folder = results.store_folder() if folder is None else Path(folder)
+    path = folder / f"{name}.json"
     stored = _head(name, experiment)
     if path.exists() and not again:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -420,49 +417,15 @@ def run(name: str, *, again: bool = False, progress: bool = False, folder: Path 
             stored["settings"][setting] = {
                 "setting": _described(experiment.settings[setting]),
                 **measured,
-                "mean": {score: _plain(np.mean(each)) for score, each in per_seed.items()},
-                "sd": {score: _plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
+                "mean": {score: results.plain(np.mean(each)) for score, each in per_seed.items()},
+                "sd": {score: results.plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
                 **{clock: round(seconds, 2) for clock, seconds in times.items()},
             }
             stored["settings"] = _still_true(stored, experiment)  # in today's order
             for clock in times:
                 stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
-            _write(path, stored)
+            results.store(name, stored, folder=folder)
             bar.update()
-    return stored
-
-
-def load(name: str, *, folder: Path = RESULTS) -> dict:
-    """Give a stored sweep to a chapter or a test.
-
-    Parameters
-    ----------
-    name : str
-    folder : Path
-        Where ``NAME.json`` is kept.
-
-    Returns
-    -------
-    dict
-        ``settings[SETTING]`` holds ``per_seed``, ``mean`` and ``sd`` of each score, and what else was
-        measured; beside it stand ``question``, ``command``, ``seeds``, ``versions``, ``machine``,
-        ``duration_s``, ``cpu_s``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such sweep, or it is unfinished.
-    FileNotFoundError
-        If it hasn't been made yet.
-    """
-    experiment = _experiment(name)
-    path = Path(folder) / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{name} has no stored result: make it with `{_command(name)}`")
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    n_done, n_all = len(_still_true(stored, experiment)), len(experiment.settings)
-    if n_done < n_all:
-        raise ValueError(f"{name} has {n_done} of its {n_all} settings: go on with `{_command(name)}`")
     return stored
 
 
@@ -507,34 +470,6 @@ def _still_true(stored: dict, experiment: Experiment) -> dict:
     }
 
 
-def _plain(value):
-    """Make JSON of numbers, tensors, lists and dicts of them, with six significant digits."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, Tensor):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise FloatingPointError(f"a result must be finite to be stored, got {value}")
-        return float(f"{value:.6g}")
-    return value
-
-
-def _write(path: Path, stored: dict) -> None:
-    """Replace the file in one step, so that whoever stops us finds the old one or the new one."""
-    text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"\[\s+([^][]*?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text)  # a list a line
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")
-    try:
-        half.write_text(text + "\n", encoding="utf-8")
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the named sweeps, or all of them.
 
@@ -558,10 +493,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in chosen.name:
             _experiment(name)
-        for name in chosen.name or EXPERIMENTS:
-            run(name, again=chosen.again, progress=True)
-    except ValueError as error:
+        folder = results.store_folder()
+    except (ValueError, RuntimeError) as error:
         parser.error(str(error))
+    try:
+        for name in chosen.name or EXPERIMENTS:
+            run(name, again=chosen.again, progress=True, folder=folder)
     except KeyboardInterrupt:
         print(
             "stopped; what is finished is stored: the same command without --again goes on", file=sys.stderr

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from manyheads.bert import Bert, load_minilm
-from manyheads.experiments import load
+from manyheads.results import load
 
 GROUP = 64  # weights that share a scale
 LARGEST = 125  # 251 × 251 pairs are as many as characters of UTF-16 can tell apart; -127 to 127 are too many

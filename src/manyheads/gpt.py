@@ -1,22 +1,25 @@
 """GPT: reads from left to right and says what comes next; small ones to train, and a real one to look at.
 
 The real one is SmolLM2-135M-Instruct, a decoder of the Llama type: nine query heads over three key and value
-heads. Its file comes inside a Python package, so nothing is ever fetched from the network.
+heads. Its file comes inside a Python package, so nothing is ever fetched from the network. What reads it is
+imported when it is loaded: the code itself needs only PyTorch.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from gguf import GGUFReader, dequantize
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.decoders import ByteLevel as JoinBytes
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from torch import Tensor, nn
 
 from manyheads.environment import verified, weights_file
 from manyheads.transformer import Block, GatedFeedForward, RotaryAttention, Stack, Trace
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+    from tokenizers import Tokenizer
 
 SMOLLM2 = {
     "name": "SmolLM2-135M-Instruct (Q4_1)",
@@ -231,7 +234,10 @@ def load_smollm2(dtype: torch.dtype = torch.float32) -> Gpt:
     Source: https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
     """
     ((name, sha256),) = SMOLLM2["files"].items()
-    file = GGUFReader(verified(weights_file(SMOLLM2["folder"], name), sha256))
+    path = verified(weights_file(SMOLLM2["folder"], name), sha256)
+    from gguf import GGUFReader
+
+    file = GGUFReader(path)
 
     def read(field: str):
         return file.fields[field].contents()
@@ -259,6 +265,8 @@ def load_smollm2(dtype: torch.dtype = torch.float32) -> Gpt:
 
 def _weights(file: GGUFReader, model: Gpt, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """Give the file's weights under our names, one after the other."""
+    from gguf import dequantize
+
     stored = {tensor.name: tensor for tensor in file.tensors}
 
     def take(name: str) -> Tensor:
@@ -291,6 +299,11 @@ def _tokenizer(words: list[str], merges: list[str], kinds: list[int]) -> Tokeniz
 
     Source: llama.cpp, ``llama-vocab.cpp``, the pre-tokenizer called smollm.
     """
+    from tokenizers import AddedToken, Tokenizer
+    from tokenizers.decoders import ByteLevel as JoinBytes
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
     pairs = [tuple(merge.split(" ")) for merge in merges]
     tokenizer = Tokenizer(BPE({word: i for i, word in enumerate(words)}, pairs))
     tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
@@ -236,6 +234,9 @@ def load_vit_small(dtype: torch.dtype = torch.float32) -> Vit:
 
 def _named_weights(path: Path) -> dict[str, np.ndarray]:
     """Read the weights of a graph; the export lost the names of matrices, and each stands by a named bias."""
+    import onnx  # only the real model needs it
+    from onnx import numpy_helper
+
     graph = onnx.load(path).graph
     weights = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
     products = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}

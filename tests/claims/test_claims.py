@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import cost, experiments, reference, sweeps
+from manyheads import cost, reference, results, sweeps
 from manyheads.attention import MultiHeadAttention, SelfAttention, attend, attention_weights, merge_heads
 from manyheads.sweeps import needed_heads
 from manyheads.tasks import Lookup, Staircase
 from manyheads.training import stream
 
-load = cache(experiments.load)
+load = cache(results.load)
 
 
 def settings(name):

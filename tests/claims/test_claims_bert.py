@@ -8,7 +8,8 @@ import torch
 from torch.func import functional_call
 
 from manyheads import bert, heads, sweeps_bert
-from manyheads.experiments import load, measure
+from manyheads.experiments import measure
+from manyheads.results import load
 
 ARTICLE = "The cat that was sitting on the mat looked happy."
 FAR = [name for name in sweeps_bert.TEMPLATES if name.startswith("far")]

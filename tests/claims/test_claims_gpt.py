@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import cost, experiments, sweeps, sweeps_gpt
+from manyheads import cost, experiments, results, sweeps, sweeps_gpt
 from manyheads.transformer import RotaryAttention
 
-load = cache(experiments.load)
+load = cache(results.load)
 
 
 def settings(name):

@@ -7,12 +7,12 @@ from scipy.stats import spearmanr
 from torch.func import functional_call
 from transformers import DistilBertConfig, MobileBertConfig
 
-from manyheads import bert, compress, experiments, heads, sweeps_small
+from manyheads import bert, compress, heads, results, sweeps_small
 from manyheads.sweeps import interval
 
 
 def settings(name):
-    return experiments.load(name)["settings"]
+    return results.load(name)["settings"]
 
 
 def found_at(ranks):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from transformers import BertConfig, DistilBertConfig, MobileBertConfig
 
-from manyheads import compress, experiments
+from manyheads import compress, results
 from manyheads.bert import load_minilm
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_all_chapters_that_measure_have_a_verdict():
 
 
 def test_stored_weights_are_what_many_heads_cost_in_memory_and_a_fused_kernel_does_not_pay_it():
-    measured = experiments.load("heads-cost")["settings"]["fixed d_model, n=2048"]
+    measured = results.load("heads-cost")["settings"]["fixed d_model, n=2048"]
     naive, fused = (measured[path]["peak_bytes"] for path in ("naive", "fused"))
     assert naive == sorted(naive)
     assert 20 < naive[-1] / naive[0] < 64
@@ -116,7 +116,7 @@ def test_stored_weights_are_what_many_heads_cost_in_memory_and_a_fused_kernel_do
 
 def test_a_specialist_for_a_fact_is_common_and_one_for_every_fact_at_once_is_the_exception():
     """A head is a specialist if exactly one of the three facts falls without it."""
-    lm = experiments.load("masked-lm")["settings"]["h=8"]
+    lm = results.load("masked-lm")["settings"]["h=8"]
     whole = {fact: lm["per_seed"][fact] for fact in ("tense", "number", "class")}
     tidy, with_one = 0, dict.fromkeys(whole, 0)
     for seed in range(10):
@@ -133,7 +133,7 @@ def test_a_specialist_for_a_fact_is_common_and_one_for_every_fact_at_once_is_the
 
 def test_more_heads_learn_more_surely_on_some_tasks_and_not_on_others():
     sentences, copying, students = (
-        experiments.load(name)["settings"] for name in ("masked-lm", "induction-from-scratch", "students")
+        results.load(name)["settings"] for name in ("masked-lm", "induction-from-scratch", "students")
     )
     learnt = [np.sum(np.array(sentences[f"h={h}"]["per_seed"]["number"]) > 0.95) for h in (1, 2, 4, 8)]
     assert learnt == sorted(learnt)
@@ -168,6 +168,6 @@ def test_the_published_minilm_is_the_one_that_the_book_runs():
 
 
 def test_a_third_of_real_heads_look_mostly_at_empty_tokens():
-    counts = experiments.load("bert-census")["settings"]["400 sentences"]["counts"]
+    counts = results.load("bert-census")["settings"]["400 sentences"]["counts"]
     n_heads = sum(kind["n"] for kind in counts.values())
     assert n_heads / 4 < counts["sink"]["low"] <= counts["sink"]["high"] < 0.4 * n_heads

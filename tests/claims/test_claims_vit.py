@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import experiments, sweeps_vit, tasks
+from manyheads import results, sweeps_vit, tasks
 from manyheads.sweeps import SOBEL, interval
 from manyheads.vit import cut, load_vit_small
 
-load = cache(experiments.load)
+load = cache(results.load)
 
 
 def setting(name, which):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manyheads import experiments
+from manyheads import results
 from manyheads.environment import weights_file
 from manyheads.tasks import PHOTOS
 
@@ -118,7 +118,7 @@ def test_each_model_says_what_is_not_known_about_it():
 
 
 def test_loading_takes_the_time_and_the_memory_that_the_page_says():
-    loaded = experiments.load("loading-time")["settings"]
+    loaded = results.load("loading-time")["settings"]
     assert table("model, loaded in float32") == [
         [
             name,

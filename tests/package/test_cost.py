@@ -8,7 +8,7 @@ from torch._decomp.decompositions import _softmax as softmax_in_the_open
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from manyheads import cost, experiments, sweeps, timing
+from manyheads import cost, results, sweeps, timing
 from manyheads.attention import MultiHeadAttention, SelfAttention
 
 BATCH, N_QUERY, N_KEY, D_HEAD = 2, 11, 13, 7
@@ -206,7 +206,7 @@ def test_a_count_below_one_or_not_an_integer_is_refused(name, argument):
 
 # --- The stored sweep of what heads cost ---
 
-SWEEP = experiments.load("heads-cost")["settings"]
+SWEEP = results.load("heads-cost")["settings"]
 
 
 @pytest.mark.parametrize("stored", SWEEP.values(), ids=SWEEP)

@@ -78,6 +78,8 @@ def test_the_package_itself_holds_a_docstring_and_the_version():
         ("manyheads", {"torch", "numpy", "matplotlib"}),
         ("manyheads.cost", {"torch", "numpy", "matplotlib"}),
         ("manyheads.reference", {"torch", "matplotlib"}),
+        ("manyheads.results", {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "gguf", "onnx"}),
+        ("manyheads.experiments", {"safetensors", "tokenizers", "gguf", "onnx", "matplotlib"}),
         ("manyheads.attention", {"matplotlib"}),
         ("manyheads.plots", {"torch"}),
         ("manyheads.show", {"torch", "matplotlib"}),

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from pages import ROOT, THEMES, WIDTHS, barriers, build_without
 from torch.func import functional_call
 
-from manyheads import bert, experiments, explorer, heads, tasks
+from manyheads import bert, explorer, heads, results, tasks
 
 PAGE = "chapters/explorer"
 MAX_FIRST_PICTURE = 13_000_000  # bytes
@@ -133,7 +133,7 @@ def test_positions_that_no_page_needs_stay_as_they_were(full, packed):
 
 
 def test_each_head_has_the_kind_that_chapter_5_measured(data):
-    census = experiments.load("bert-census")["settings"]["400 sentences"]["kind"]
+    census = results.load("bert-census")["settings"]["400 sentences"]["kind"]
     assert piece(data, "about")["kinds"] == census
     named = set(re.findall(r"^    (\w+): \"\1,|^    (sink): \"a sink", script("explorer"), re.MULTILINE))
     assert {kind for row in census for kind in row} <= {kind for pair in named for kind in pair}
@@ -714,7 +714,7 @@ def test_the_large_view_draws_the_numbers_too(page, packed):
 
 
 def test_each_head_says_what_chapter_5_measured(page):
-    census = experiments.load("bert-census")["settings"]["400 sentences"]["kind"]
+    census = results.load("bert-census")["settings"]["400 sentences"]["kind"]
     for i, cell in enumerate(page.get_by_role("gridcell").all()):
         assert cell.get_attribute("aria-label") == f"L{i // 12}H{i % 12}, {census[i // 12][i % 12]}"
     said = page.locator("#explorer .panel").first.inner_text()
@@ -754,7 +754,7 @@ def test_heads_off_move_the_vector_and_what_is_near(page, full):
 
 
 def test_one_head_a_layer_is_the_best_of_chapter_8(page):
-    importance = experiments.load("prune-rankings")["settings"]["gradient"]["importance"]
+    importance = results.load("prune-rankings")["settings"]["gradient"]["importance"]
     press(page, "One head a layer")
     cells = page.get_by_role("gridcell").evaluate_all("(all) => all.map((cell) => cell.matches('.off'))")
     kept = [[head for head in range(12) if not cells[12 * layer + head]] for layer in range(6)]

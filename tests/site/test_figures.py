@@ -16,7 +16,7 @@ import pytest
 import torch
 from pages import MAX_BYTES, MAX_REQUESTS, ROOT, WIDTHS, barriers
 
-from manyheads import bert, compress, cost, experiments, heads, reference, tasks
+from manyheads import bert, compress, cost, heads, reference, results, tasks
 from manyheads.attention import attention_weights
 from manyheads.sweeps import interval
 
@@ -429,7 +429,7 @@ def training(setting):
 def test_every_stored_run_can_be_seen(turn, figure):
     name, task, score = TASKS[figure]
     page, figure = turn(figure)
-    settings = experiments.load(name)["settings"]
+    settings = results.load(name)["settings"]
     for setting, stored in settings.items():
         heads = str(stored["setting"]["n_heads"])
         choose(figure, heads)
@@ -473,7 +473,7 @@ def test_every_stored_run_can_be_seen(turn, figure):
 def test_each_seed_is_drawn_at_its_height(turn):
     for figure, (name, _, score) in TASKS.items():
         _, element = turn(figure)
-        settings = experiments.load(name)["settings"]
+        settings = results.load(name)["settings"]
         seeds = [s for name, stored in settings.items() if "," not in name for s in stored["per_seed"][score]]
         dots = element.locator(".chart .seed")
         heights = dots.evaluate_all("(all) => all.map((dot) => +dot.getAttribute('cy'))")
@@ -485,7 +485,7 @@ def test_each_seed_is_drawn_at_its_height(turn):
 def test_the_dashed_line_is_what_theory_or_chance_says(turn):
     for figure, (name, task, score) in TASKS.items():
         _, element = turn(figure)
-        settings = [one for one in experiments.load(name)["settings"].items() if "," not in one[0]]
+        settings = [one for one in results.load(name)["settings"].items() if "," not in one[0]]
         means = element.locator(".chart .mean").get_attribute("d").replace("M", "").split("L")
         heights = [float(point.split(",")[1]) for point in means]
         slope, start = np.polyfit([np.mean(one["per_seed"][score]) for _, one in settings], heights, 1)
@@ -504,7 +504,7 @@ def test_the_controls_stay_where_they_are(turn, figure, width):
     """Nothing jumps away under the pointer; a training stays chosen where a run of it is stored."""
     name, _, _ = TASKS[figure]
     _, figure = turn(figure, width=width)
-    stored = [one["setting"] for one in experiments.load(name)["settings"].values()]
+    stored = [one["setting"] for one in results.load(name)["settings"].values()]
     places = """(it) => [...it.querySelectorAll('label, .chart, .signs')].map((one) =>
         one.getBoundingClientRect().top - it.getBoundingClientRect().top)"""
     before, words = figure.evaluate(places), figure.locator(".signs", has_text="chosen training")
@@ -534,7 +534,7 @@ def test_the_maps_are_those_that_were_stored(turn):
     _, figure = turn(STAIRCASE)
     for n in (2, 24):
         choose(figure, str(n))
-        stored = np.array(experiments.load("staircase")["settings"][f"h={n}"]["attention"])
+        stored = np.array(results.load("staircase")["settings"][f"h={n}"]["attention"])
         drawn = np.zeros_like(stored)
         maps = figure.locator("figure svg").evaluate_all(
             "(all) => all.map((svg) => [...svg.querySelectorAll('.look')]"
@@ -721,8 +721,8 @@ RULES = (
 
 def stored_models():
     """All models of chapter 8: (ranking or rule, heads removed) → name, scores before and after training."""
-    few = experiments.load("keep-few")["settings"]
-    rankings = experiments.load("prune-rankings")["settings"]
+    few = results.load("keep-few")["settings"]
+    rankings = results.load("prune-rankings")["settings"]
     models = {}
     for ranking in ("gradient", "leave one out", "norm of W_o", "random"):
         runs = [one for name, one in rankings.items() if name.rstrip(" 0123456789") == ranking]
@@ -736,7 +736,7 @@ def stored_models():
         models["random", n] = models["gradient", n]
     for name in RULES:
         models[name, None] = (name, 1 / np.array(few[name]["ranks"]))
-    models["int8", None] = ("int8", 1 / np.array(experiments.load("int8")["settings"]["int8"]["ranks"]))
+    models["int8", None] = ("int8", 1 / np.array(results.load("int8")["settings"]["int8"]["ranks"]))
     trained = {name: np.mean(1 / np.array(one["ranks_trained"]), 0) for name, one in few.items()}
     return {choice: (name, scores, trained.get(name)) for choice, (name, scores) in models.items()}, trained[
         "intact"
@@ -746,9 +746,9 @@ def stored_models():
 def test_every_stored_model_can_be_chosen(turn):
     page, figure = turn(PRUNE)
     models, trained_intact = stored_models()
-    timed = experiments.load("prune-time")["settings"]["128 tokens"]
+    timed = results.load("prune-time")["settings"]["128 tokens"]
     rankings = [
-        one for one in experiments.load("prune-rankings")["settings"].values() if "ranking" in one["setting"]
+        one for one in results.load("prune-rankings")["settings"].values() if "ranking" in one["setting"]
     ]
     removed = rankings[0]["setting"]["removed"]
     intact = models["gradient", 0][1]
@@ -799,7 +799,7 @@ def test_every_stored_model_can_be_chosen(turn):
 def test_the_bytes_are_those_of_models_with_heads_removed(turn):
     _, figure = turn(PRUNE)
     minilm = bert.load_minilm()
-    importance = experiments.load("prune-rankings")["settings"]["leave one out"]["importance"]
+    importance = results.load("prune-rankings")["settings"]["leave one out"]["importance"]
     shown = figure.evaluate("(it) => it.models")
     for model in shown:
         if model.get("ranking") == "leave one out":
@@ -808,7 +808,7 @@ def test_the_bytes_are_those_of_models_with_heads_removed(turn):
             assert model["bytes"] == 4 * sum(p.numel() for p in small.parameters())
             assert model["kept"] == ["".join(map(str, gate.int().tolist())) for gate in gates]
     dropped = [i for i, row in enumerate(shown[-2]["kept"]) if not row]
-    kept = experiments.load("keep-few")["settings"]["3 of 6 layers"]["setting"]["layers"]
+    kept = results.load("keep-few")["settings"]["3 of 6 layers"]["setting"]["layers"]
     assert shown[-2]["name"] == "3 of 6 layers"
     assert sorted([*dropped, *kept]) == list(range(6))
 
@@ -819,7 +819,7 @@ def test_the_heads_that_are_left_are_drawn(turn):
     assert picture.locator(".stays").count() == 12
     choose(figure, "2 heads a layer")
     said = picture.get_attribute("aria-label")
-    best = np.argsort(experiments.load("prune-rankings")["settings"]["gradient"]["importance"], 1)[:, -2:]
+    best = np.argsort(results.load("prune-rankings")["settings"]["gradient"]["importance"], 1)[:, -2:]
     assert [sorted(map(int, row.split())) for row in re.findall(r"layer \d: ([\d ]+)", said)] == np.sort(
         best, 1
     ).tolist()
@@ -833,7 +833,7 @@ def test_the_heads_that_are_left_are_drawn(turn):
 def test_each_model_is_drawn_at_its_place(turn):
     page, figure = turn(PRUNE)
     models, _ = stored_models()
-    times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
+    times = results.load("prune-time")["settings"]["128 tokens"]["times"]
     choose(figure, "norm of W_o")
     line = numbers(figure.locator(".chart .mean").get_attribute("d").replace("M", " ").replace("L", " "))
     wanted = [(n, before.mean()) for (choice, n), (_, before, _) in models.items() if choice == "norm of W_o"]
@@ -879,7 +879,7 @@ def test_models_are_named_where_there_is_room(turn, width):
     _, figure = turn(PRUNE, width=width)
     assert figure.locator("title", has_text="3 of 6 layers, after a short training").count() == 1
     choose(figure, "time")
-    times = experiments.load("prune-time")["settings"]["128 tokens"]["times"]
+    times = results.load("prune-time")["settings"]["128 tokens"]["times"]
     for choice in ("gradient", "3 of 6 layers", "int8"):
         choose(figure, choice)
         names = figure.locator("svg.chart .name, svg.chart .blue")

@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from pages import LISTED, NOTEBOOKS, ROOT
 
-from manyheads import experiments
+from manyheads import experiments, results
 
 
 def soup(site, page):
@@ -145,7 +145,7 @@ def test_every_experiment_is_in_the_index_with_what_is_stored(site):
         f"experiment-{name}" for name in experiments.EXPERIMENTS
     ]
     for section, name in zip(sections, experiments.EXPERIMENTS, strict=True):
-        stored = experiments.load(name)
+        stored = results.load(name)
         assert section.p.text == stored["question"]
         assert section.pre.text.strip() == stored["command"]
         facts = dict(zip((dt.text for dt in section("dt")), section("dd"), strict=True))
@@ -155,8 +155,8 @@ def test_every_experiment_is_in_the_index_with_what_is_stored(site):
         for words, clock in ((cpu, "cpu_s"), (wall, "duration_s")):
             assert seconds(words) == pytest.approx(stored[clock], rel=0.06, abs=31 if "min" in words else 0.5)
         file = (site / "chapters" / facts["Numbers"].a["href"]).resolve()
-        assert file.read_bytes() == (experiments.RESULTS / f"{name}.json").read_bytes()
-    total = sum(experiments.load(name)["cpu_s"] for name in experiments.EXPERIMENTS)
+        assert file.read_bytes() == (results.MEASURED / f"{name}.json").read_bytes()
+    total = sum(results.load(name)["cpu_s"] for name in experiments.EXPERIMENTS)
     sums = page.find("p", string=re.compile("There are")).text
     assert int(re.search(r"\d+", sums)[0]) == len(sections)
     assert seconds(sums.partition("took")[2]) == pytest.approx(total, abs=31)
