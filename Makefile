@@ -13,7 +13,7 @@ TORCH_OPTIONS ?=
 .PHONY: help book pdf serve lab test lint notebooks results bench models
 
 help:  ## say what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found. Install one, or name it: make PYTHON=/path/to/python"; exit 1; }
@@ -36,9 +36,9 @@ serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-test: $(READY) models  ## hold every claim against its number: laws, mutants, claims, notebooks, site
-	$(BIN)/pytest -m alone
-	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile
+test: book  ## hold every claim against its number: laws, mutants, claims, notebooks, site
+	$(BIN)/pytest -m alone --site _build/html
+	$(BIN)/pytest -m "not alone" --site _build/html -n 2 --dist loadfile
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .

@@ -42,7 +42,8 @@ LINK = re.compile(r'<a class="reference internal" href="#((\w[\w-]*)[^"]*)"[^>]*
 
 def launch(playwright):
     """Start a Chromium: the system's, or else the one that Playwright has installed."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = map(shutil.which, names)  # the first has no windows, and opens pages sooner
     program = next(filter(None, found), playwright.chromium.executable_path)
     if not Path(program).exists():
         raise FileNotFoundError(

@@ -13,6 +13,10 @@ settings.register_profile("same-cases", derandomize=True, database=None, deadlin
 settings.load_profile("same-cases")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--site", help="folder of a site that is built already, as _build/html after make book")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

@@ -4,4 +4,4 @@ Import the room where the code lives, for example ``from manyheads.attention imp
 ``import manyheads`` alone pulls in neither torch nor matplotlib.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

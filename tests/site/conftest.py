@@ -5,6 +5,7 @@ import functools
 import http.server
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -34,8 +35,10 @@ def serve():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of the built pages. The first worker that needs them builds them, for all."""
+def site(request, tmp_path_factory):
+    """The folder of the built pages: what ``--site`` names, or else the first worker builds them, for all."""
+    if given := request.config.getoption("site"):
+        return Path(given).resolve()
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     with FileLock(f"{shared}.lock"):
