@@ -3,6 +3,7 @@
 What holds for every page is tested in ``test_site``.
 """
 
+import functools
 import gzip
 import itertools
 import math
@@ -29,13 +30,32 @@ FIGURES = (QUERY, SOFTMAX, SPLIT, STAIRCASE, LOOKUP, COST, PRUNE)
 CHAPTERS = sorted({chapter for chapter, _ in FIGURES})
 
 
+AS_LOADED = """async () => {  // each figure as the page's file has it: the script builds it once more
+    const page = new DOMParser().parseFromString(await (await fetch(location.pathname)).text(), 'text/html');
+    const fresh = page.querySelectorAll('.live');
+    document.querySelectorAll('.live').forEach((figure, i) => figure.replaceWith(fresh[i]));
+    scrollTo(0, 0);
+}"""
+
+
+@pytest.fixture(scope="module")
+def chapter_of(open_for_all, served):
+    """The page of a chapter: to load it takes seconds, so the tests share it."""
+    return functools.cache(lambda chapter: open_for_all(f"{served}chapters/{chapter}.html"))
+
+
 @pytest.fixture
-def turn(open_page, served):
-    """Open the page of a figure; returns the page and the figure."""
+def turn(chapter_of):
+    """Give a figure as if its page had just been loaded; returns the page and the figure."""
 
     def turn(figure, theme="light", width=1280):
         chapter, element = figure
-        page = open_page(f"{served}chapters/{chapter}.html", theme, width)
+        page = chapter_of(chapter)
+        page.emulate_media(media="screen", color_scheme=theme, forced_colors="none")
+        page.set_viewport_size({"width": width, "height": 800 if width > 800 else 844})
+        page.mouse.move(0, 0)
+        page.evaluate(AS_LOADED)
+        page.faults.clear()
         return page, page.locator(element)
 
     return turn
