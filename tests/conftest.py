@@ -15,6 +15,7 @@ settings.load_profile("same-cases")
 
 def pytest_addoption(parser):
     parser.addoption("--site", help="folder of a site that is built already, as _build/html after make book")
+    parser.addoption("--pictures", help="folder for pictures of what is tested, for people to look at")
 
 
 @pytest.hookimpl(wrapper=True)

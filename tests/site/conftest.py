@@ -67,6 +67,18 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def picture(request):
+    """Keep a picture of a page or an element where ``--pictures`` says; else there is none to keep."""
+    folder = request.config.getoption("pictures")
+
+    def picture(shown, name, **options):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        shown.screenshot(path=Path(folder) / f"{name}.jpeg", **options)
+
+    return picture if folder else None
+
+
 @pytest.fixture
 def open_page(browser):
     with opening(browser) as open_page:

@@ -3,6 +3,7 @@
 What holds for every page is tested in ``test_site``.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -179,19 +180,25 @@ def test_without_pyodide_the_book_is_built_and_says_what_is_missing(tmp_path, op
 # ---------------------------------------------------------------------- in a browser
 
 
+def ready(page, name):
+    """Unfold all cells of a chapter; ``page.cell(id)`` is a cell of its notebook."""
+    page.set_default_timeout(PATIENCE)
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    ids = [cell.id for cell in notebook_cells(name)]
+    page.cell = lambda name: page.locator(".cell:has(.cell_input pre)").nth(ids.index(name))
+    return page
+
+
 @pytest.fixture
 def chapter(open_page, served):
-    """Open a chapter; ``page.cell(id)`` is a cell of its notebook."""
+    """Open a chapter."""
+    return lambda name=FIRST_TWO[0], width=1280: ready(open_page(f"{served}{name}.html", width=width), name)
 
-    def chapter(name=FIRST_TWO[0], width=1280):
-        page = open_page(f"{served}{name}.html", width=width)
-        page.set_default_timeout(PATIENCE)
-        page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
-        ids = [cell.id for cell in notebook_cells(name)]
-        page.cell = lambda name: page.locator(".cell:has(.cell_input pre)").nth(ids.index(name))
-        return page
 
-    return chapter
+@pytest.fixture(scope="module")
+def started(open_for_all, served):
+    """A chapter for the tests that run Python in it: to start that takes seconds, so they share it."""
+    return functools.cache(lambda name: ready(open_for_all(f"{served}{name}.html"), name))
 
 
 def press(cell, name):
@@ -214,8 +221,8 @@ def outcome(cell):
 
 
 @pytest.mark.parametrize("name", FIRST_TWO)
-def test_every_offered_cell_gives_its_stored_output(chapter, served, site, name):
-    page = chapter(name)
+def test_every_offered_cell_gives_its_stored_output(started, served, site, name):
+    page = started(name)
     cells = notebook_cells(name)
     runs = offered(site, name)
     assert len(runs) == len(cells)
@@ -303,8 +310,8 @@ def test_nothing_is_loaded_before_the_reader_asks_and_then_the_size_is_said(chap
     assert not page.faults
 
 
-def test_what_the_reader_writes_is_what_runs(chapter):
-    page = chapter()
+def test_what_the_reader_writes_is_what_runs(started):
+    page = started(FIRST_TWO[0])
     answer, check = page.cell("ex-1-1-answer"), page.cell("ex-1-1-check")
     write(answer, "answer = 4.5")
     press(check, "Run")
@@ -338,8 +345,8 @@ def test_what_the_reader_writes_is_what_runs(chapter):
     assert not page.faults
 
 
-def test_editing_by_keyboard(chapter):
-    page = chapter()
+def test_editing_by_keyboard(started):
+    page = started(FIRST_TWO[0])
     cell = page.cell("ex-1-3-answer")
     cell.get_by_role("button", name="Edit").focus()
     page.keyboard.press("Enter")

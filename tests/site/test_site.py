@@ -1,6 +1,6 @@
 """The built site in a real browser: over http under a sub-path, and from the disk.
 
-Every page is looked at in light and dark, at 1280 and 390 pixels; its pictures stay in _build/screenshots.
+Every page is looked at in light and dark, at 1280 and 390 pixels; ``make pictures`` keeps what is seen.
 """
 
 import gzip
@@ -33,8 +33,6 @@ from pages import (
 )
 
 from manyheads import plots
-
-SCREENSHOTS = ROOT / "_build" / "screenshots"
 
 
 def html(site, page):
@@ -86,8 +84,7 @@ def test_page_is_light(look, served, site):
     assert len(asked) <= MAX_REQUESTS
 
 
-def test_page_is_drawn_in_both_themes(look, name, width):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+def test_page_is_drawn_in_both_themes(look, name, width, picture):
     follows = """() => {
         const paper = getComputedStyle(document.body).backgroundColor;
         const figures = [...document.querySelectorAll('.figure svg')];
@@ -95,8 +92,8 @@ def test_page_is_drawn_in_both_themes(look, name, width):
     }"""
     for theme in THEMES:
         look.emulate_media(color_scheme=theme)
-        picture = SCREENSHOTS / f"{name.split('/')[-1]}-{width}-{theme}.jpeg"
-        look.screenshot(path=picture, full_page=True)
+        if picture:
+            picture(look, f"{name.split('/')[-1]}-{width}-{theme}", full_page=True)
         assert look.evaluate(follows), f"in the {theme} theme, a figure's paper isn't the page's"
 
 
@@ -411,12 +408,12 @@ def test_search_shows_what_the_glossary_says(open_page, served):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_what_was_found_is_open_to_everyone(open_page, served, width):
+def test_what_was_found_is_open_to_everyone(open_page, served, width, picture):
     page = open_page(f"{served}search.html", width=width)
     found(page, served, "head")
-    for theme in THEMES:
+    for theme in THEMES if picture else ():
         page.emulate_media(color_scheme=theme)
-        page.screenshot(path=SCREENSHOTS / f"found-{width}-{theme}.jpeg")
+        picture(page, f"found-{width}-{theme}")
     assert not barriers(page)
     assert page.evaluate("document.documentElement.scrollWidth") == width
 

@@ -156,8 +156,7 @@ def test_every_page_opens_with_its_fonts_and_without_faults(open_page, name):
 def test_a_figure_is_turned_by_keyboard_and_counts_as_the_library_does(open_page):
     page = open_page("chapters/what-heads-cost")
     sentence = one(page, "mh-cost .sentence")
-    before = sentence.text
-    assert before.startswith("12 heads of width 64, each with its own keys and values, cost ")
+    assert sentence.text.startswith("12 heads of width 64, each with its own keys and values, cost ")
     heads, shared = page.find_elements(By.CSS_SELECTOR, "mh-cost input[type=range]")
     heads.send_keys(Keys.ARROW_RIGHT)  # from 12 to the next divisor of 768
     shared.send_keys(Keys.ARROW_LEFT)  # from 16 to 8
