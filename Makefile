@@ -6,11 +6,13 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 pytho
 BIN := .venv/bin
 READY := .venv/.ready
 export OMP_NUM_THREADS := 1
+# two files of tests at a time, in the order of pyproject.toml
+IN_PAIRS := -n 2 --dist loadfile --no-loadscope-reorder
 # Linux: put PyTorch's small CPU build here, see the README.
 TORCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve lab test lint notebooks results bench models
+.PHONY: help book pdf serve lab test quick pictures lint notebooks results bench models
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +40,14 @@ lab: $(READY) models  ## open the chapters in JupyterLab
 
 test: book  ## hold every claim against its number: laws, mutants, claims, notebooks, site
 	$(BIN)/pytest -m alone --site _build/html
-	$(BIN)/pytest -m "not alone" --site _build/html -n 2 --dist loadfile
+	$(BIN)/pytest -m "not alone" --site _build/html $(IN_PAIRS)
+
+quick: lint  ## in two minutes: laws, claims, stored results, structure; no browser, notebook or real model
+	$(BIN)/pytest tests/package tests/claims -m "not models" $(IN_PAIRS)
+
+pictures: book  ## pictures of every page, in both widths and themes, into _build/screenshots
+	$(BIN)/pytest tests/site --site _build/html --pictures _build/screenshots $(IN_PAIRS) \
+	  -k "drawn_in_both_themes or what_was_found or (explorer and open_to_everyone)"
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .

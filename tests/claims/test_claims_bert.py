@@ -54,12 +54,14 @@ def chemistry(family, key="right"):
 # ---------------------------------------------------------------------- the article's sentence
 
 
+@pytest.mark.models
 def test_the_sentence_has_13_tokens_and_72_maps():
     words, weights = looked_at()
     assert " ".join(words) == "[CLS] the cat that was sitting on the mat looked happy . [SEP]"
     assert weights.shape == (6, 12, 13, 13)
 
 
+@pytest.mark.models
 def test_happy_looks_most_at_looked_in_four_heads_and_the_strongest_is_a_previous_token_head():
     words, weights = looked_at()
     top = weights[:, :, words.index("happy")].argmax(-1) == words.index("looked")
@@ -69,6 +71,7 @@ def test_happy_looks_most_at_looked_in_four_heads_and_the_strongest_is_a_previou
     assert census()["shares"]["previous"][0][2] > 0.995
 
 
+@pytest.mark.models
 def test_sitting_looks_at_cat_strongly_in_one_head_only():
     strong = weight("sitting", "cat").flatten().sort(descending=True)
     assert strong.indices[0] == 5 * 12 + 11  # L5H11
@@ -76,15 +79,18 @@ def test_sitting_looks_at_cat_strongly_in_one_head_only():
     assert strong.values[1] < 0.3
 
 
+@pytest.mark.models
 def test_no_head_connects_cat_and_sitting_in_both_directions():
     assert torch.minimum(weight("cat", "sitting"), weight("sitting", "cat")).max() < 0.2
 
 
+@pytest.mark.models
 def test_on_the_average_of_all_heads_happy_looks_at_cls_and_hardly_at_the_cat():
     assert weight("happy", "[CLS]").mean().item() == pytest.approx(0.586, abs=0.001)
     assert weight("happy", "cat").mean().item() == pytest.approx(0.029, abs=0.001)
 
 
+@pytest.mark.models
 def test_every_token_but_happy_looks_most_at_the_cat_in_l5h11_and_happy_more_than_at_any_other_word():
     words, weights = looked_at()
     most = weights[5, 11].argmax(-1)
@@ -93,12 +99,14 @@ def test_every_token_but_happy_looks_most_at_the_cat_in_l5h11_and_happy_more_tha
     assert weights[5, 11, words.index("happy")].argmax() == 0
 
 
+@pytest.mark.models
 def test_the_beautiful_head_still_looks_at_the_cat_when_the_mat_sits():
     swapped = "The mat that was sitting on the cat looked happy."
     assert weight("sitting", "cat", swapped)[5, 11].item() == pytest.approx(0.63, abs=0.01)
     assert weight("sitting", "mat", swapped)[5, 11] < 0.15
 
 
+@pytest.mark.models
 def test_the_beautiful_head_moves_the_sentence_more_than_any_other():
     model = minilm()
     ids, _ = model.tokenize([ARTICLE])
@@ -128,6 +136,7 @@ def test_the_beautiful_head_is_a_coin_on_new_sentences():
     assert right("adjective")[:, 5, 11].mean() == pytest.approx(0.51, abs=0.02)
 
 
+@pytest.mark.models
 def test_the_beautiful_head_is_a_coin_too_when_the_one_who_sits_is_asked():
     for nouns in sweeps_bert.NOUNS:
         subject, other = sweeps_bert.points(
@@ -141,6 +150,7 @@ def test_the_beautiful_head_chooses_the_same_noun_when_subject_and_distractor_ch
     assert templates("same_noun")[:, 5, 11].mean() > 0.9
 
 
+@pytest.mark.models
 def test_the_beautiful_head_has_one_order_of_nouns_in_different_templates():
     orders = []
     for template in ("far: sat near", "near: it slept"):
@@ -208,6 +218,7 @@ def test_the_best_heads_chosen_fairly_are_a_coin_on_the_other_templates():
     assert np.mean(tested) == pytest.approx(0.48, abs=0.01)
 
 
+@pytest.mark.models
 def test_counting_alone_lets_eight_heads_hit_any_pair_of_ten_words():
     choice = looked_at()[1].flatten(0, 1)[:, 1:11, 1:11].clone()
     choice.diagonal(dim1=1, dim2=2).fill_(-1)
@@ -217,6 +228,7 @@ def test_counting_alone_lets_eight_heads_hit_any_pair_of_ten_words():
     assert hits[words.index("sitting"), words.index("cat")] == 8
 
 
+@pytest.mark.models
 def test_a_template_made_again_gives_its_stored_numbers():
     again = measure("bert-templates", "far: it saw")
     stored = load("bert-templates")["settings"]["far: it saw"]
@@ -275,6 +287,7 @@ def test_all_other_heads_in_all_layers_stay_far_behind(family):
     assert 0.2 < chance["same element"] < 0.4
 
 
+@pytest.mark.models
 def test_the_specialist_follows_when_the_product_is_written_the_other_way_round():
     model, random = bert.load_rxnmapper(torch.float64), np.random.default_rng(5)
     for _ in range(5):

@@ -159,6 +159,7 @@ def test_query_heads_that_share_keys_and_values_have_like_habits():
         assert between_groups(mean) > np.quantile(shuffled, 0.95)
 
 
+@pytest.mark.models
 def test_a_stored_score_comes_back_when_it_is_measured_again():
     again = experiments.measure("induction-heads", "nonsense, twice", seeds=[0])
     assert again["per_seed"]["repeated"][0] == pytest.approx(

@@ -79,6 +79,7 @@ def test_distilbert_keeps_twelve_heads_and_mobilebert_has_four_by_design():
 # --- Masking and removing ---------------------------------------------------------------------------------
 
 
+@pytest.mark.models
 def test_removing_heads_gives_what_masking_gives_with_fewer_parameters(minilm):
     gates = torch.zeros(6, 12)
     gates[:, [3, 8]] = 1
@@ -90,6 +91,7 @@ def test_removing_heads_gives_what_masking_gives_with_fewer_parameters(minilm):
     assert sum(p.numel() for p in heads.gated(minilm, gates).values()) == 6 * 384**2  # nothing is saved
 
 
+@pytest.mark.models
 def test_attention_is_a_sixth_of_the_model_and_ten_of_twelve_heads_are_an_eighth(minilm):
     attention = sum(map(size, heads.attention_layers(minilm).values()))
     assert attention / size(minilm) == pytest.approx(0.16, abs=0.005)
@@ -198,6 +200,7 @@ def test_on_a_small_layer_greedy_and_leave_one_out_find_the_best_heads_and_the_g
 # --- Bits -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.models
 def test_one_byte_a_weight_is_a_quarter_of_the_size_and_no_loss_that_can_be_seen(minilm):
     one = settings("int8")["int8"]
     assert one["bytes"] < 0.27 * 4 * size(minilm)

@@ -160,6 +160,7 @@ def test_no_tinybert_has_fewer_heads_than_its_teacher_and_the_one_with_two_is_an
     assert [name for name, (_, n_heads, _) in shapes.items() if n_heads <= 2] == ["BERT-Tiny"]
 
 
+@pytest.mark.models
 def test_the_published_minilm_is_the_one_that_the_book_runs():
     (published,) = [model for model in compress.PUBLISHED if model.name == "MiniLM-L6"]
     layers = [block.attention for block in load_minilm().stack.blocks]

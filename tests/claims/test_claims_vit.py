@@ -154,6 +154,7 @@ def test_a_handful_of_72_heads_keep_half_their_weight_within_3_by_3_patches():
     assert near.mean(0).max() > 0.75
 
 
+@pytest.mark.models
 def test_the_stored_distances_are_those_of_the_model():
     trace = real().trace(tasks.square_photo("coffee"))[1]
     stored = setting("vit-distance", "trained")
@@ -199,11 +200,13 @@ def test_in_no_layer_heads_look_at_more_than_three_different_places():
         assert len({head.argmax() for head in layer if head.max() > 0.25}) <= 3
 
 
+@pytest.mark.models
 def test_two_heads_that_look_up_and_down_do_not_subtract():
     above, below = product(3, 4), product(3, 1)
     assert abs((above * below).sum() / above.norm() / below.norm()) < 0.05
 
 
+@pytest.mark.models
 def test_heads_that_look_one_step_away_hardly_subtract_from_what_is_there():
     pattern = np.array(setting("vit-distance", "trained")["pattern"]).reshape(12, 6, 49)
     away = (pattern.max(-1) > 0.25) & (pattern.argmax(-1) != 24)
@@ -230,12 +233,14 @@ def readable(pattern):
     return 1 - (matrix @ gains - wanted).square().sum() / wanted.square().sum()
 
 
+@pytest.mark.models
 def test_tokens_hold_edges_before_any_head_has_looked():
     sobel = torch.zeros(14, 14, dtype=torch.float64)
     sobel[5:8, 5:8] = SOBEL
     assert readable(sobel) > 0.97
 
 
+@pytest.mark.models
 def test_tokens_hold_nearly_any_grey_pattern():
     noise = torch.randn(20, 14, 14, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert min(map(readable, noise)) > 0.85
