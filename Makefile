@@ -39,14 +39,14 @@ lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
 test: book  ## hold every claim against its number: laws, mutants, claims, notebooks, site
-	$(BIN)/pytest -m alone --site _build/html
-	$(BIN)/pytest -m "not alone" --site _build/html $(IN_PAIRS)
+	$(BIN)/pytest -m alone --site=_build/html
+	$(BIN)/pytest -m "not alone" --site=_build/html $(IN_PAIRS)
 
 quick: lint  ## in two minutes: laws, claims, stored results, structure; no browser, notebook or real model
 	$(BIN)/pytest tests/package tests/claims -m "not models" $(IN_PAIRS)
 
 pictures: book  ## pictures of every page, in both widths and themes, into _build/screenshots
-	$(BIN)/pytest tests/site --site _build/html --pictures _build/screenshots $(IN_PAIRS) \
+	$(BIN)/pytest tests/site --site=_build/html --pictures=_build/screenshots $(IN_PAIRS) \
 	  -k "drawn_in_both_themes or what_was_found or (explorer and open_to_everyone)"
 
 lint: $(READY)  ## check style
