@@ -1,8 +1,10 @@
 """GPT is what transformers makes of the same file; it can't see the future, and its cache changes nothing."""
 
 import re
+from functools import cache
 from unicodedata import category
 
+import gguf
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,15 @@ SENTENCES = [
     "The cat that was sitting on the mat looked happy.",
     "In 1492,  3 ships\tsailed; they'd 87 men – ¿aboard?",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """To parse the head of the file takes seconds, and all who open it do: here the first does it for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        for slow in ("GGUFReader", "get_tensor_name_map"):
+            patch.setattr(gguf, slow, cache(getattr(gguf, slow)))
+        yield
 
 
 @pytest.fixture(scope="module")

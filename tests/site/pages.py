@@ -21,6 +21,32 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MAX_BYTES, MAX_REQUESTS = 500_000, 40
 
 
+# Words that look alike, on grounds that look alike, have one contrast: axe is asked of the first of them.
+LOOKS = """(part) => {
+    const grounds = new Map([[null, '']]), looks = new Map();
+    const ground = (element) => {
+        if (!grounds.has(element)) {
+            const { backgroundColor, backgroundImage, opacity, position, filter } = getComputedStyle(element);
+            const own = [backgroundColor, backgroundImage, opacity, position, filter].join();
+            const above = ground(element.parentElement);
+            grounds.set(element, own === 'rgba(0, 0, 0, 0),none,1,static,none' ? above : `${above}|${own}`);
+        }
+        return grounds.get(element);
+    };
+    const words = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+    for (const element of document.querySelectorAll(`${part}, ${part} *`)) {
+        const field = element.matches('input, select, textarea, button');
+        if (!element.checkVisibility() || !(field || [...element.childNodes].some(words))) continue;
+        const { color, fontSize, fontWeight, textDecoration, textShadow } = getComputedStyle(element);
+        const around = getComputedStyle(element.parentElement ?? element).color;
+        const look = [element.tagName, color, fontSize, fontWeight, textDecoration, textShadow, around];
+        const key = field ? element : look.join() + ground(element);
+        if (!looks.has(key)) looks.set(key, element);
+    }
+    return [...looks.values()];
+}"""
+
+
 def barriers(page, part="html"):
     """Return what axe finds in a part of a page, in both themes: theme, rule, element.
 
@@ -28,32 +54,37 @@ def barriers(page, part="html"):
     """
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(AXE)
-    of_colours = """(tags) => axe.getRules(tags).filter((rule) => rule.tags.includes('cat.color'))
-        .map((rule) => rule.ruleId)"""
-    run = """async ([part, rules]) => {
+    run = f"""async ([part, tags, all]) => {{
         const changing = document.getAnimations().filter((change) => change instanceof CSSTransition);
         await Promise.allSettled(changing.map((change) => change.finished));
-        const asked = {runOnly: rules, resultTypes: ['violations'], preload: false};
-        return (await axe.run(part, asked)).violations;
-    }"""
-    found, rules = [], WCAG
+        const ask = async (where, colours) => {{
+            const asked = axe.getRules(tags).filter((rule) => rule.tags.includes('cat.color') === colours);
+            const runOnly = asked.map((rule) => rule.ruleId);
+            const options = {{runOnly, resultTypes: ['violations'], preload: false}};
+            return (await axe.run(where, options)).violations;
+        }};
+        const words = ({LOOKS})(part);
+        const ofColours = words.length ? await ask({{include: words}}, true) : [];
+        return all ? [...ofColours, ...await ask(part, false)] : ofColours;
+    }}"""
+    found = []
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         found += [
             (theme, rule["id"], node["html"][:200])
-            for rule in page.evaluate(run, [part, rules])
+            for rule in page.evaluate(run, [part, WCAG, theme == THEMES[0]])
             if rule["id"] != "empty-table-header"  # a corner may be empty
             for node in rule["nodes"][:3]
         ]
-        rules = page.evaluate(of_colours, WCAG)
     return found
 
 
 def build(source, output):
-    """Build a book as ``make book`` does."""
+    """Build a book as ``make book`` does, on a system whose own encoding knows no letter beyond ASCII."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", output]
     command += ["--all", "-W", "-n", "--keep-going", "--quiet"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
 
 
 def build_without(package, page, folder):

@@ -188,6 +188,26 @@ def test_barriers_of_either_theme_are_seen(open_page):
     assert ("light", "color-contrast") not in found
 
 
+FAINT = {
+    "another ground": "<p>on grey</p>",
+    "another colour": '<b style="color: #aaa">grey</b>',
+    "less opaque": "<i>faint</i>",
+}
+
+
+@pytest.mark.parametrize("fault", FAINT)
+def test_of_words_that_look_alike_the_faint_one_is_seen(open_page, fault):
+    page = open_page("about:blank")
+    style = "<style>html {background: #fff} p {color: #666} div {background: #888} i {opacity: .3}</style>"
+    alike = "<p>These <b>look</b> alike.</p>" * 9
+    faint = FAINT[fault]
+    page.set_content(f"{style}{alike}<div>{faint}</div>{alike}")
+    seen = {(theme, html) for theme, rule, html in barriers(page) if rule == "color-contrast"}
+    assert seen == {(theme, faint) for theme in THEMES}
+    page.set_content(f"{style}{alike}")
+    assert not [rule for _, rule, _ in barriers(page) if rule == "color-contrast"]
+
+
 def test_a_system_that_is_dark_gets_a_dark_page(open_page, served):
     page = open_page(f"{served}{TOC['root']}.html", "dark")
     assert page.locator("html").get_attribute("data-theme") == "dark"
@@ -590,19 +610,24 @@ def book(folder, words, figures, settings=""):
     return build(folder, folder)
 
 
-def test_a_sound_book_is_built(tmp_path):
-    done = book(
-        tmp_path, "# Sound\n\n$\\frac{1}{2}$", [(SVG.format(plots.INK), "A square in the colour of ink.")]
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Open in" not in html(tmp_path / "_build" / "html", "page")
-
-
-def test_a_book_with_a_public_home_opens_there(tmp_path):
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A sound book of one page that has a public home."""
+    folder = tmp_path_factory.mktemp("sound")
     home = "repository: {url: https://github.com/some/book, branch: trunk, path_to_book: in/here}\n"
-    done = book(tmp_path, "# At home", [(SVG.format(plots.INK), "A square in the colour of ink.")], home)
+    words = "# Sound\n\n$\\frac{1}{2}$"
+    done = book(folder, words, [(SVG.format(plots.INK), "A square in the colour of ink.")], home)
+    return done, folder / "_build" / "html"
+
+
+def test_a_sound_book_is_built(sound, site):
+    done, _ = sound
     assert done.returncode == 0, done.stderr
-    page = BeautifulSoup(html(tmp_path / "_build" / "html", "page"), "html.parser")
+    assert "Open in" not in html(site, LISTED[1]), "this one has no public home"
+
+
+def test_a_book_with_a_public_home_opens_there(sound):
+    page = BeautifulSoup(html(sound[1], "page"), "html.parser")
     assert {link.text: link["href"] for link in page.select("p.download a:not([download])")} == {
         "Open in Colab": "https://colab.research.google.com/github/some/book/blob/trunk/in/here/page.ipynb",
         "Open in Binder": "https://mybinder.org/v2/gh/some/book/trunk?labpath=in%2Fhere%2Fpage.ipynb",
