@@ -16,167 +16,284 @@ from manyheads import attention
 
 SOURCE = inspect.getsource(attention)
 
-# name: (what stands in attention.py, what a bug puts there)
+# name: (what stands in attention.py, what a bug puts there, a law that must see it)
 MUTANTS = {
     # scores and softmax
-    "no scale": ("scale = query.shape[-1] ** -0.5 if", "scale = 1.0 if"),
-    "scale by d_head": ("query.shape[-1] ** -0.5", "query.shape[-1] ** -1.0"),
-    "scale by the number of keys": ("query.shape[-1] ** -0.5", "key.shape[-2] ** -0.5"),
-    "scale upside down": ("(query * scale)", "(query / scale)"),
-    "own scale forgotten on the fused path": (", causal, scale=scale\n", ", causal\n"),
-    "softmax over the queries": ("return scores.softmax(-1)", "return scores.softmax(-2)"),
-    "softmax over the queries without gradients": ("torch.softmax(scores, -1,", "torch.softmax(scores, -2,"),
-    "exp without a sum": ("return scores.softmax(-1)", "return scores.exp()"),
-    "no gradient through the keys": ("@ key.transpose(-2, -1)", "@ key.detach().transpose(-2, -1)"),
+    "no scale": ("scale = query.shape[-1] ** -0.5 if", "scale = 1.0 if", "pencil_numbers"),
+    "scale by d_head": ("query.shape[-1] ** -0.5", "query.shape[-1] ** -1.0", "pencil_numbers"),
+    "scale by the number of keys": ("query.shape[-1] ** -0.5", "key.shape[-2] ** -0.5", "pencil_numbers"),
+    "scale upside down": ("(query * scale)", "(query / scale)", "pencil_numbers"),
+    "own scale forgotten on the fused path": (
+        ", causal, scale=scale\n",
+        ", causal\n",
+        "attend_agrees_with_torch",
+    ),
+    "softmax over the queries": ("return scores.softmax(-1)", "return scores.softmax(-2)", "pencil_numbers"),
+    "softmax over the queries without gradients": (
+        "torch.softmax(scores, -1,",
+        "torch.softmax(scores, -2,",
+        "without_gradients_the_numbers_are_the_same_and_the_inputs_untouched",
+    ),
+    "exp without a sum": ("return scores.softmax(-1)", "return scores.exp()", "pencil_numbers"),
+    "no gradient through the keys": (
+        "@ key.transpose(-2, -1)",
+        "@ key.detach().transpose(-2, -1)",
+        "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
+    ),
     # masks
-    "mask inverted in the open": ("scores.masked_fill(~mask, torch", "scores.masked_fill(mask, torch"),
+    "mask inverted in the open": (
+        "scores.masked_fill(~mask, torch",
+        "scores.masked_fill(mask, torch",
+        "pencil_numbers",
+    ),
     "mask inverted in the fused path": (
         "mask = torch.atleast_2d(mask)",
         "mask = ~torch.atleast_2d(mask)",
+        "pencil_numbers",
     ),
     "mask ignored in the fused path": (
         "mask = torch.atleast_2d(mask)",
         "mask = torch.atleast_2d(torch.ones_like(mask))",
+        "pencil_numbers",
     ),
     "mask multiplies the scores": (
         "scores.masked_fill(~mask, torch.finfo(scores.dtype).min)",
         "scores * mask",
+        "pencil_numbers",
     ),
     "masked after the softmax only": (
         "scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)",
         "pass",
+        "pencil_numbers",
     ),
-    "1e-9 for -1e9": ("torch.finfo(scores.dtype).min", "1e-9"),
+    "1e-9 for -1e9": ("torch.finfo(scores.dtype).min", "1e-9", "pencil_numbers"),
     "-inf, so that a blind query gets NaN": (
         "torch.finfo(scores.dtype).min)\n    return _softmax(scores).masked_fill(~mask, 0.0)",
         "-torch.inf)\n    return _softmax(scores)",
+        "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
     "a blind query looks at everything in the fused path": (
         "mix if mask is None else mix.masked_fill(blind, 0.0)",
         "mix",
+        "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
-    "only what is blind in every query counts as blind": ("~mask.any(-1, keepdim=True)", "~mask.any()"),
+    "only what is blind in every query counts as blind": (
+        "~mask.any(-1, keepdim=True)",
+        "~mask.any()",
+        "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
+    ),
     "a blind query looks at everything": (
         "return _softmax(scores).masked_fill(~mask, 0.0)",
         "return _softmax(scores)",
+        "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
-    "a mask of one axis": ("torch.atleast_2d(mask)", "mask"),
+    "a mask of one axis": ("torch.atleast_2d(mask)", "mask", "pencil_numbers"),
     "causal forgotten in the open": (
         "mask, causal = past if mask is None else mask & past, False",
         "mask, causal = mask, False",
+        "many_models_at_once_are_models_one_by_one",
     ),
     "causal forgotten beside a mask": (
         "past if mask is None else mask & past",
         "past if mask is None else mask",
+        "attend_is_the_sum_written_out_by_hand",
     ),
-    "causal or mask, not both": ("else mask & past", "else mask | past"),
-    "causal that hides the present": (".tril(n_key - n_query)", ".tril(n_key - n_query - 1)"),
-    "causal that sees one step ahead": (".tril(n_key - n_query)", ".tril(n_key - n_query + 1)"),
-    "causal upside down": (".tril(n_key - n_query)", ".triu(n_key - n_query)"),
-    "causal from the first key": (".tril(n_key - n_query)", ".tril()"),
+    "causal or mask, not both": (
+        "else mask & past",
+        "else mask | past",
+        "attend_is_the_sum_written_out_by_hand",
+    ),
+    "causal that hides the present": (
+        ".tril(n_key - n_query)",
+        ".tril(n_key - n_query - 1)",
+        "the_causal_mask_is_the_past_and_the_present",
+    ),
+    "causal that sees one step ahead": (
+        ".tril(n_key - n_query)",
+        ".tril(n_key - n_query + 1)",
+        "the_causal_mask_is_the_past_and_the_present",
+    ),
+    "causal upside down": (
+        ".tril(n_key - n_query)",
+        ".triu(n_key - n_query)",
+        "the_causal_mask_is_the_past_and_the_present",
+    ),
+    "causal from the first key": (
+        ".tril(n_key - n_query)",
+        ".tril()",
+        "the_causal_mask_is_the_past_and_the_present",
+    ),
     "causal with a cache left to torch": (
         " or mask is not None or n_query != n_key)",
         " or mask is not None)",
+        "impossible_masks_say_so",
     ),
-    "padding off by one": ("device=lengths.device) < lengths", "device=lengths.device) <= lengths"),
+    "padding off by one": (
+        "device=lengths.device) < lengths",
+        "device=lengths.device) <= lengths",
+        "the_padding_mask_keeps_the_real_tokens",
+    ),
     "mask of a batch taken for one of heads": (
         "mask = mask.unsqueeze(-3) if mask.ndim > 1 else mask",
         "mask = mask",
+        "many_heads_are_the_sum_written_out_by_hand",
     ),
     # dropout
     "dropped weights returned": (
         "return F.dropout(weights, dropout, training=dropout > 0) @ value, weights",
         "return (left := F.dropout(weights, dropout, dropout > 0)) @ value, left",
+        "layers_drop_only_while_they_are_trained",
     ),
-    "dropout forgotten in the open": ("training=dropout > 0", "training=False"),
-    "dropout forgotten in the fused path": ("mask, dropout, causal, scale", "mask, 0.0, causal, scale"),
+    "dropout forgotten in the open": (
+        "training=dropout > 0",
+        "training=False",
+        "dropout_drops_weights_each_on_its_own_and_keeps_their_mean",
+    ),
+    "dropout forgotten in the fused path": (
+        "mask, dropout, causal, scale",
+        "mask, 0.0, causal, scale",
+        "dropout_drops_weights_each_on_its_own_and_keeps_their_mean",
+    ),
     "dropout also after training": (
         "if self.training else 0.0\n        mix, weights = _pair(\n            attend(q",
         "if True else 0.0\n        mix, weights = _pair(\n            attend(q",
+        "layers_drop_only_while_they_are_trained",
     ),
     "inputs dropped, not weights": (
         "return F.dropout(weights, dropout, training=dropout > 0) @ value, weights",
         "return weights @ F.dropout(value, dropout, training=True), weights",
+        "dropout_drops_weights_each_on_its_own_and_keeps_their_mean",
     ),
     # splitting and merging
     "split without transpose": (
         "return x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)",
         "return x.reshape(*x.shape[:-2], n_heads, x.shape[-2], -1)",
+        "no_bias_means_no_bias",
     ),
     "heads interleaved": (
         "x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)",
         "x.unflatten(-1, (-1, n_heads)).movedim(-1, -3)",
+        "no_bias_means_no_bias",
     ),
     "merge without transpose": (
         "return x.transpose(-3, -2).flatten(-2)",
         "return x.reshape(*x.shape[:-3], x.shape[-2], -1)",
+        "no_bias_means_no_bias",
     ),
-    "heads added, not laid side by side": ("return x.transpose(-3, -2).flatten(-2)", "return x.sum(-3)"),
-    "axes of length 1 lost": ("    )[(0,) * len(axes)]", "    ).squeeze()"),
+    "heads added, not laid side by side": (
+        "return x.transpose(-3, -2).flatten(-2)",
+        "return x.sum(-3)",
+        "gradients_are_the_slopes",
+    ),
+    "axes of length 1 lost": ("    )[(0,) * len(axes)]", "    ).squeeze()", "pencil_numbers"),
     # projections
-    "W_o forgotten": ("out = self.out_proj(merge_heads(mix))", "out = merge_heads(mix)"),
+    "W_o forgotten": (
+        "out = self.out_proj(merge_heads(mix))",
+        "out = merge_heads(mix)",
+        "no_bias_means_no_bias",
+    ),
     "W_o transposed": (
         "out = self.out_proj(merge_heads(mix))",
         "out = F.linear(merge_heads(mix), self.out_proj.weight.T, self.out_proj.bias)",
+        "gradients_are_the_slopes",
     ),
     "bias of W_o forgotten": (
         "out = self.out_proj(merge_heads(mix))",
         "out = F.linear(merge_heads(mix), self.out_proj.weight)",
+        "many_heads_are_single_heads_side_by_side_in_value_and_gradient",
     ),
-    "k and v swapped": ("attend(q, k, v, mask", "attend(q, v, k, mask"),
-    "q and k swapped": ("q, k, v = packed.split", "k, q, v = packed.split"),
-    "q and k swapped in one head": ("query, key, value = F.linear(x", "key, query, value = F.linear(x"),
+    "k and v swapped": ("attend(q, k, v, mask", "attend(q, v, k, mask", "no_bias_means_no_bias"),
+    "q and k swapped": ("q, k, v = packed.split", "k, q, v = packed.split", "no_bias_means_no_bias"),
+    "q and k swapped in one head": (
+        "query, key, value = F.linear(x",
+        "key, query, value = F.linear(x",
+        "no_bias_means_no_bias",
+    ),
     "projections in another order in cross-attention": (
         "(query, key, value), weights, biases)",
         "(query, key, value), weights[::-1], biases)",
+        "gradients_are_the_slopes",
     ),
     "bias forgotten in cross-attention": (
         "(None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(self.widths)",
         "(None,) * 3",
+        "many_heads_are_single_heads_side_by_side_in_value_and_gradient",
     ),
     "cross-attention takes its values from the query": (
         "value = key if value is None",
         "value = query if value is None",
+        "no_bias_means_no_bias",
     ),
     "own values ignored": (
         "map(F.linear, (query, key, value), weights",
         "map(F.linear, (query, key, key), weights",
+        "agrees_with_torch_multihead_attention",
     ),
-    "every head as wide as the model": ("self.d_head = d_model // n_heads if", "self.d_head = d_model if"),
+    "every head as wide as the model": (
+        "self.d_head = d_model // n_heads if",
+        "self.d_head = d_model if",
+        "weights_are_as_many_for_every_number_of_heads",
+    ),
     "weights start at zero": (
         "nn.init.xavier_uniform_(torch.empty(d_out, d_in))",
         "torch.zeros(d_out, d_in)",
+        "a_new_layer_is_ready_to_learn",
     ),
     # shared K/V heads and single heads
     "K/V heads dealt out in turn": (
         "x.repeat_interleave(self.n_heads // self.n_kv_heads, -3)",
         "torch.cat([x] * (self.n_heads // self.n_kv_heads), -3)",
+        "many_heads_are_the_sum_written_out_by_hand",
     ),
     "a head with another head's keys": (
         "i_kv = i * self.n_kv_heads // self.n_heads",
         "i_kv = i % self.n_kv_heads",
+        "each_head_taken_out_is_a_layer_of_its_own",
     ),
     "a head with its values for keys": (
         "self.n_heads + i_kv, self.n_heads + self.n_kv_heads + i_kv)",
         "self.n_heads + self.n_kv_heads + i_kv, self.n_heads + i_kv)",
+        "no_bias_means_no_bias",
     ),
     "a head with rows, not columns, of W_o": (
         "self.out_proj.weight.unflatten(1, (self.n_heads, -1))[:, i]",
         "self.out_proj.weight.unflatten(1, (-1, self.n_heads))[..., i]",
+        "no_bias_means_no_bias",
     ),
-    "every head brings an output bias": ("        one.out_proj.bias = None\n", ""),
+    "every head brings an output bias": (
+        "        one.out_proj.bias = None\n",
+        "",
+        "each_head_taken_out_is_a_layer_of_its_own",
+    ),
     "a head that shares memory with the layer": (
         "one.out_proj.weight.copy_(self.out_proj.weight.unflatten(1, (self.n_heads, -1))[:, i])",
         "one.out_proj.weight.data = self.out_proj.weight.data.unflatten(1, (self.n_heads, -1))[:, i]",
+        "each_head_taken_out_is_a_layer_of_its_own",
     ),
     # errors
-    "inputs unchecked": ("    _check(query, key, value, mask)\n", ""),
-    "float masks taken": ("if mask.dtype != torch.bool:", "if False:"),
-    "mask may enlarge the scores": ("m in (1, s) for m, s", "1 in (m, s) or m == s for m, s"),
-    "uneven split taken": ("if d_head is None and d_model % n_heads:", "if False:"),
-    "uneven sharing taken": ("if n_heads % n_kv_heads:", "if False:"),
-    "head counted from the end": ("if not 0 <= i < self.n_heads:", "if not i < self.n_heads:"),
-    "one head too many": ("if not 0 <= i < self.n_heads:", "if not 0 <= i <= self.n_heads:"),
+    "inputs unchecked": ("    _check(query, key, value, mask)\n", "", "mismatched_widths_say_so"),
+    "float masks taken": ("if mask.dtype != torch.bool:", "if False:", "a_wrong_mask_says_so"),
+    "mask may enlarge the scores": (
+        "m in (1, s) for m, s",
+        "1 in (m, s) or m == s for m, s",
+        "a_wrong_mask_says_so",
+    ),
+    "uneven split taken": (
+        "if d_head is None and d_model % n_heads:",
+        "if False:",
+        "an_uneven_split_says_so",
+    ),
+    "uneven sharing taken": ("if n_heads % n_kv_heads:", "if False:", "an_uneven_split_says_so"),
+    "head counted from the end": (
+        "if not 0 <= i < self.n_heads:",
+        "if not i < self.n_heads:",
+        "heads_are_counted_from_one_and_named_from_zero",
+    ),
+    "one head too many": (
+        "if not 0 <= i < self.n_heads:",
+        "if not 0 <= i <= self.n_heads:",
+        "heads_are_counted_from_one_and_named_from_zero",
+    ),
 }
 SEEN_BY_SHAPES = {
     "mask of a batch taken for one of heads",
@@ -185,11 +302,12 @@ SEEN_BY_SHAPES = {
 }
 
 
-def checks():
-    """Name and call of every fact, then of every law on every case."""
-    yield from ((fact.__name__, fact) for fact in FACTS)
+def checks(of=None):
+    """Name and call of every fact, then of every law on every case; or of one fact or law."""
+    yield from ((fact.__name__, fact) for fact in FACTS if of in (None, fact.__name__))
     for law in ATTEND + LAYERS:
-        yield from ((law.__name__, partial(law, case=case)) for case in CASES)
+        if of in (None, law.__name__):
+            yield from ((law.__name__, partial(law, case=case)) for case in CASES)
 
 
 def shapes_are_right(module):
@@ -209,12 +327,12 @@ def test_the_laws_hold_for_the_unchanged_copy():
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_laws_catch(name):
-    old, new = MUTANTS[name]
+    old, new, law = MUTANTS[name]
     assert SOURCE.count(old) == 1, (
         f"this mutant no longer fits attention.py: {old!r} occurs {SOURCE.count(old)} times"
     )
     mutant = load(SOURCE.replace(old, new))
-    assert first_broken(mutant, checks()) is not None, "no law sees this bug"
+    assert first_broken(mutant, checks(law)) == law, "the law doesn't see this bug"
     assert (first_broken(mutant, [("shapes", shapes_are_right)]) is not None) == (name in SEEN_BY_SHAPES)
 
 
