@@ -62,21 +62,21 @@ function bert() {
   function linear(x, name, joint = ".") {
     const matrix = weights[`${name}${joint}weight`], bias = weights[`${name}${joint}bias`];
     const to = bias.length, from = matrix.length / to, n = x.length / from, out = new Float32Array(n * to);
-    for (let t = 0; t < n; t += 4) {             // four tokens at a time share the weights that were fetched
+    const exact = Float64Array.from(x);          // as JavaScript computes: nothing is converted on the way
+    for (let t = 0; t < n; t += 4) {             // four tokens and two rows share the numbers that were fetched
       const [a, b, c, d] = [t, t + 1, t + 2, t + 3].map((i) => Math.min(i, n - 1));
-      for (let row = 0; row < to; row++) {
-        let sumA = bias[row], sumB = sumA, sumC = sumA, sumD = sumA;
-        for (let i = 0, w = row * from, [A, B, C, D] = [a * from, b * from, c * from, d * from]; i < from; i++) {
-          const weight = matrix[w + i];
-          sumA += weight * x[A + i];
-          sumB += weight * x[B + i];
-          sumC += weight * x[C + i];
-          sumD += weight * x[D + i];
+      const [A, B, C, D] = [a, b, c, d].map((i) => exact.subarray(i * from, (i + 1) * from));
+      for (let row = 0; row < to; row += 2) {
+        let a0 = bias[row], b0 = a0, c0 = a0, d0 = a0, a1 = bias[row + 1], b1 = a1, c1 = a1, d1 = a1;
+        for (let i = 0, w = row * from, v = w + from; i < from; i++) {
+          const w0 = matrix[w + i], w1 = matrix[v + i], xA = A[i], xB = B[i], xC = C[i], xD = D[i];
+          a0 += w0 * xA; b0 += w0 * xB; c0 += w0 * xC; d0 += w0 * xD;
+          a1 += w1 * xA; b1 += w1 * xB; c1 += w1 * xC; d1 += w1 * xD;
         }
-        out[a * to + row] = sumA;
-        out[b * to + row] = sumB;
-        out[c * to + row] = sumC;
-        out[d * to + row] = sumD;
+        [[a, a0, a1], [b, b0, b1], [c, c0, c1], [d, d0, d1]].forEach(([token, one, other]) => {
+          out[token * to + row] = one;
+          out[token * to + row + 1] = other;
+        });
       }
     }
     return out;

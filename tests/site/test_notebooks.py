@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import hygiene
@@ -27,6 +28,7 @@ NOTEBOOKS = sorted(CHAPTERS.glob("*.ipynb"))
 WITHOUT_EXERCISES = {"explorer.ipynb", "start.ipynb"}
 
 
+@cache
 def public_names():
     """What the rooms of the library define for others, read from their source."""
     names = set()

@@ -220,6 +220,26 @@ def outcome(cell):
     ).rstrip()
 
 
+def test_nothing_is_loaded_before_the_reader_asks_and_then_the_size_is_said(started, served, site):
+    """Comes first, since the tests below share its page."""
+    page = started(FIRST_TWO[0])
+    assert not [url for url in page.addresses if "run_here" in url and "/run." not in url]
+    cell = page.cell("ex-1-1-check")
+    before = len(page.addresses)
+    press(cell, "Run")
+    told = cell.get_by_role("status").text_content()
+    assert cell.get_by_role("progressbar", name="Loading Python").is_visible()
+    assert (
+        outcome(cell)[1] == "Not answered yet. Write your number in the cell above, then run this one again."
+    )
+    names = [url.rsplit("/", 1)[1] for url in page.addresses[before:]]
+    files = [site / "_static" / "run_here" / name for name in names]
+    megabytes = f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
+    assert megabytes in told
+    assert megabytes in page.locator("#run-here").text_content()
+    assert not page.faults
+
+
 @pytest.mark.parametrize("name", FIRST_TWO)
 def test_every_offered_cell_gives_its_stored_output(started, served, site, name):
     page = started(name)
@@ -289,25 +309,6 @@ def test_the_cells_with_numpy_alone_are_offered(site):
         checked = {one.removesuffix("-check") for one in exercises if one.endswith("-check")}
         assert len(checked) >= 3
         assert {f"{one}-answer" for one in checked} <= exercises
-
-
-def test_nothing_is_loaded_before_the_reader_asks_and_then_the_size_is_said(chapter, served, site):
-    page = chapter()
-    assert not [url for url in page.addresses if "run_here" in url and "/run." not in url]
-    cell = page.cell("ex-1-1-check")
-    before = len(page.addresses)
-    press(cell, "Run")
-    told = cell.get_by_role("status").text_content()
-    assert cell.get_by_role("progressbar", name="Loading Python").is_visible()
-    assert (
-        outcome(cell)[1] == "Not answered yet. Write your number in the cell above, then run this one again."
-    )
-    names = [url.rsplit("/", 1)[1] for url in page.addresses[before:]]
-    files = [site / "_static" / "run_here" / name for name in names]
-    megabytes = f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
-    assert megabytes in told
-    assert megabytes in page.locator("#run-here").text_content()
-    assert not page.faults
 
 
 def test_what_the_reader_writes_is_what_runs(started):
