@@ -39,8 +39,7 @@ lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
 test: book  ## hold every claim against its number: laws, mutants, claims, notebooks, site
-	$(BIN)/pytest -m alone --site=_build/html
-	$(BIN)/pytest -m "not alone" --site=_build/html $(IN_PAIRS)
+	$(BIN)/pytest --site=_build/html $(IN_PAIRS)
 
 quick: lint  ## in two minutes: laws, claims, stored results, structure; no browser, notebook or real model
 	$(BIN)/pytest tests/package tests/claims -m "not models" $(IN_PAIRS)

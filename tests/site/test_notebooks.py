@@ -176,7 +176,7 @@ def nbval(folder, **environment):
     return failing
 
 
-def test_a_notebook_that_measures_time_runs_alone(good, tmp_path):
+def test_a_cell_that_measures_time_runs_alone(good, tmp_path):
     shutil.copy(CHAPTERS / "conftest.py", tmp_path)
     nbformat.write(good, tmp_path / "calm.ipynb")
     timed = copy.deepcopy(good)
@@ -185,7 +185,8 @@ def test_a_notebook_that_measures_time_runs_alone(good, tmp_path):
     command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path]
     command += ["-m", "alone", "--collect-only", "-q", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert set(re.findall(r"^(\w+)\.ipynb", done.stdout, re.M)) == {"timed"}, done.stdout + done.stderr
+    number = hygiene.code(timed).index(cell(timed, "weights"))
+    assert re.findall(r"^(\w+)\.ipynb::Cell (\d+)$", done.stdout, re.M) == [("timed", str(number))], done.stdout
 
 
 def test_running_again_catches_every_damage(good, tmp_path):
