@@ -74,7 +74,9 @@ def test_make_lists_its_targets_by_what_every_awk_knows():
     """BSD's sed knows no tab in a replacement, as macOS has it: so the rule is one awk."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z]+):.*## (.*)$", makefile, re.MULTILINE)
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert listed == "".join(f"{target:12}{what}\n" for target, what in targets)
     (rule,) = re.findall(r"^help:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert re.findall(r"\b(awk|sed|grep|expand)\b", rule) == ["awk"]

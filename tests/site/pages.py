@@ -58,7 +58,8 @@ def barriers(page, part="html"):
         const changing = document.getAnimations().filter((change) => change instanceof CSSTransition);
         await Promise.allSettled(changing.map((change) => change.finished));
         const ask = async (where, colours) => {{
-            const asked = axe.getRules(tags).filter((rule) => rule.tags.includes('cat.color') === colours);
+            const asked = axe.getRules(tags).filter((rule) => rule.tags.includes('cat.color') === colours
+                && !rule.tags.includes('experimental'));
             const runOnly = asked.map((rule) => rule.ruleId);
             const options = {{runOnly, resultTypes: ['violations'], preload: false}};
             return (await axe.run(where, options)).violations;

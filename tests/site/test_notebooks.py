@@ -186,7 +186,9 @@ def test_a_cell_that_measures_time_runs_alone(good, tmp_path):
     command += ["-m", "alone", "--collect-only", "-q", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     number = hygiene.code(timed).index(cell(timed, "weights"))
-    assert re.findall(r"^(\w+)\.ipynb::Cell (\d+)$", done.stdout, re.M) == [("timed", str(number))], done.stdout
+    assert re.findall(r"^(\w+)\.ipynb::Cell (\d+)$", done.stdout, re.M) == [("timed", str(number))], (
+        done.stdout
+    )
 
 
 def test_running_again_catches_every_damage(good, tmp_path):
