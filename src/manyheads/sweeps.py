@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyheads import cost, tasks, timing
+from manyheads import cost, data, tasks, timing
 from manyheads.attention import MultiHeadAttention, attend, attention_weights
 from manyheads.training import Task, fit, stream
 
@@ -326,7 +326,7 @@ def nine_heads(every: int, sharpness: int) -> dict:
 
     Source: Cordonnier, Loukas & Jaggi 2020, theorem 1.
     """
-    picture = tasks.photo(every)  # (row, column, 3)
+    picture = data.photo(every)  # (row, column, 3)
     kernel = torch.randn(8, 3, 3, 3, generator=stream(0), dtype=torch.float64)  # (out, in, row, column)
     wanted = F.conv2d(picture.permute(2, 0, 1)[None], kernel)[0].flatten(1).T  # (query, 8)
     rows, columns = (torch.arange(n, dtype=torch.float64) for n in picture.shape[:2])
@@ -375,7 +375,7 @@ def box_blur() -> dict:
     dict
         ``largest_error``.
     """
-    grey = tasks.photo().mean(-1)
+    grey = data.photo().mean(-1)
     wanted = F.avg_pool2d(grey[None], 3, stride=1)[0]
     output = relative_heads(grey, torch.full((1, 3, 3), 1 / 9, dtype=torch.float64))[0]
     return {"largest_error": (output - wanted).abs().max()}
@@ -397,7 +397,7 @@ def sobel(n_heads: int) -> dict:
     dict
         ``left_over``; and the heads' ``weights``, ``gains`` and the ``bias``.
     """
-    grey = tasks.photo().mean(-1)
+    grey = data.photo().mean(-1)
     wanted = F.conv2d(grey[None, None], SOBEL[None, None])[0, 0]
     if n_heads == 1:
         weights, gains = _best_head(grey, wanted)

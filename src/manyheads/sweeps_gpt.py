@@ -14,9 +14,9 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from manyheads import heads, timing
+from manyheads.data import news
 from manyheads.gpt import Gpt, load_smollm2
 from manyheads.sweeps import TEST_SEED, TEST_SIZE, scores
-from manyheads.tasks import news
 from manyheads.training import fit, stream
 from manyheads.transformer import RotaryAttention
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from manyheads import heads, tasks
+from manyheads import data, heads
 from manyheads.sweeps import SOBEL
 from manyheads.training import fit, stream
 from manyheads.transformer import Trace
 from manyheads.vit import Classifier, Vit, load_vit_small
 
-DATA = {"digits": (tasks.digits, 2), "mnist": (tasks.mnist, 7)}  # each with its patch: both give 4 × 4
+DATA = {"digits": (data.digits, 2), "mnist": (data.mnist, 7)}  # each with its patch: both give 4 × 4
 REACH = 3  # patches to each side in a relative pattern
 
 
@@ -170,7 +170,7 @@ def traces(trained: bool) -> Iterator[Trace]:
     Trace
     """
     model = real_vit(trained)
-    return (model.trace(tasks.square_photo(name))[1] for name in tasks.PHOTOS)
+    return (model.trace(data.square_photo(name))[1] for name in data.PHOTOS)
 
 
 def distances(trained: bool) -> dict:
@@ -198,10 +198,10 @@ def distances(trained: bool) -> dict:
         found["distance"].append((14 * patch_distance(trace)).round(decimals=2))
         found["near"].append(heads.share(weights, near).round(decimals=3))
         found["spread"].append(heads.entropy(weights).exp().mean(-1).round(decimals=1))
-        cls = cls + torch.stack(trace.weights)[..., 1:, 0].mean(-1) / len(tasks.PHOTOS)
-        pattern = pattern + relative_pattern(weights) / len(tasks.PHOTOS)
+        cls = cls + torch.stack(trace.weights)[..., 1:, 0].mean(-1) / len(data.PHOTOS)
+        pattern = pattern + relative_pattern(weights) / len(data.PHOTOS)
     return found | {
-        "photos": list(tasks.PHOTOS),
+        "photos": list(data.PHOTOS),
         "uniform": 14 * uniform_distance(16),
         "cls": cls.round(decimals=4),
         "pattern": pattern.round(decimals=4),
@@ -330,7 +330,7 @@ def preference(of: str, trained: bool, draws: int) -> dict:
         of the four ways and of the photos, (layer, head); ``level``: what the largest of the heads' mean
         correlations, without sign, stays below in 95 % of the draws.
     """
-    wanted = torch.stack([MAPS[of](tasks.square_photo(name)) for name in tasks.PHOTOS])
+    wanted = torch.stack([MAPS[of](data.square_photo(name)) for name in data.PHOTOS])
     moved = correlation_when_moved(received(trained), wanted[:, None, None])  # (photo, layer, head, 16, 16)
     moves = torch.randint(256, (draws, len(wanted)), generator=stream(0))  # one of each photo's 256
     flat = moved.flatten(-2)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import results, sweeps_vit, tasks
+from manyheads import results, sweeps_vit
+from manyheads.data import digits, square_photo
 from manyheads.sweeps import SOBEL, interval
 from manyheads.vit import cut, load_vit_small
 
@@ -52,7 +53,7 @@ def small_distances(h=(4, 8)):
 
 
 def test_a_digit_of_8_by_8_pixels_is_16_tokens_of_4_numbers_read_row_by_row():
-    digit = tasks.digits()[0].images[0]
+    digit = digits()[0].images[0]
     rows = [digit[0, r : r + 2, c : c + 2].flatten() for r in range(0, 8, 2) for c in range(0, 8, 2)]
     assert torch.equal(cut(digit, 2), torch.stack(rows))
 
@@ -156,7 +157,7 @@ def test_a_handful_of_72_heads_keep_half_their_weight_within_3_by_3_patches():
 
 @pytest.mark.models
 def test_the_stored_distances_are_those_of_the_model():
-    trace = real().trace(tasks.square_photo("coffee"))[1]
+    trace = real().trace(square_photo("coffee"))[1]
     stored = setting("vit-distance", "trained")
     wanted = np.array(stored["distance"])[stored["photos"].index("coffee")]
     np.testing.assert_allclose(14 * sweeps_vit.patch_distance(trace), wanted, atol=0.01)

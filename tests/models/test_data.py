@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from manyheads.data import PHOTOS, mnist, square_photo
 from manyheads.environment import weights_file
-from manyheads.tasks import PHOTOS, mnist, square_photo
 
 
 def test_square_photos_are_the_middle_of_what_the_package_brings():

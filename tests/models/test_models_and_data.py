@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from manyheads import results
+from manyheads.data import PHOTOS
 from manyheads.environment import weights_file
-from manyheads.tasks import PHOTOS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "chapters" / "models-and-data.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import sobel
 from scipy.stats import spearmanr
 
-from manyheads import sweeps_vit, tasks
+from manyheads import data, sweeps_vit
 from manyheads.transformer import Trace
 
 
@@ -53,7 +53,7 @@ def test_a_relative_pattern_finds_the_neighbour_that_a_head_looks_at():
 
 
 def test_edges_are_those_of_scipy_in_each_patch():
-    picture = tasks.square_photo("chelsea")
+    picture = data.square_photo("chelsea")
     grey = picture.mean(0).numpy()
     upright, level = (sobel(grey, axis=axis, mode="nearest") for axis in (1, 0))
     by_patch = [
@@ -89,10 +89,10 @@ def test_correlation_is_spearmans_for_every_move():
 @pytest.fixture
 def planted(monkeypatch):
     """Weights in which head 0 follows edges, head 1 flees them, and five others look anywhere."""
-    names = list(tasks.PHOTOS)[:6]
-    monkeypatch.setattr(tasks, "PHOTOS", {name: tasks.PHOTOS[name] for name in names})
+    names = list(data.PHOTOS)[:6]
+    monkeypatch.setattr(data, "PHOTOS", {name: data.PHOTOS[name] for name in names})
     got = weights(6, 1, 7, 16, 16)
-    strong = torch.stack([sweeps_vit.edges(tasks.square_photo(name)) for name in names])
+    strong = torch.stack([sweeps_vit.edges(data.square_photo(name)) for name in names])
     got[:, 0, 0], got[:, 0, 1] = strong + 0.01 * got[:, 0, 0], -strong
     monkeypatch.setattr(sweeps_vit, "received", lambda trained: got)
 

@@ -7,18 +7,8 @@ from itertools import product
 import pytest
 import torch
 
-from manyheads.tasks import (
-    NOUNS,
-    WORDS,
-    Lookup,
-    Nearest,
-    Sentences,
-    Staircase,
-    digits,
-    in_words,
-    left_over,
-    photo,
-)
+from manyheads.data import digits, photo
+from manyheads.tasks import NOUNS, WORDS, Lookup, Nearest, Sentences, Staircase, in_words, left_over
 
 TASKS = [Staircase(), Staircase(ordinary=True), Lookup(), Nearest(), Sentences()]
 

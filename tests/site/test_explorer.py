@@ -17,7 +17,8 @@ from hypothesis.extra.numpy import arrays
 from pages import ROOT, THEMES, WIDTHS, barriers, build_without
 from torch.func import functional_call
 
-from manyheads import bert, explorer, heads, results, tasks
+from manyheads import bert, explorer, heads, results
+from manyheads.data import news
 
 PAGE = "chapters/explorer"
 MAX_FIRST_PICTURE = 13_000_000  # bytes
@@ -216,7 +217,7 @@ def strings():
         "".join(word() + chance.choice(["", " ", "-"]) for _ in range(chance.randint(1, 6)))
         for _ in range(1000)
     ]
-    return [*WRITTEN, *(text[0] for text in tasks.news()[:150]), *mixed]
+    return [*WRITTEN, *(text[0] for text in news()[:150]), *mixed]
 
 
 def test_tokens_are_those_of_the_tokenizer(model, full):
@@ -275,7 +276,7 @@ def stated():
 
 
 def test_maps_are_those_of_pytorch(model, full, packed):
-    sentences = sorted(chain(*tasks.news()), key=len)
+    sentences = sorted(chain(*news()), key=len)
     sentences = [text for text in sentences if len(text.split()) >= 5][:200]  # as on the page
     off = []
     for sentence, (ids, maps, _, vector) in zip(
