@@ -17,7 +17,7 @@ from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
 import manyheads
-from manyheads.environment import verified, weights_file
+from manyheads.packages import verified, weights_file
 
 ASSETS = Path(__file__).with_name("run_here")
 ROOMS = Path(manyheads.__file__).parent

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
-from manyheads.environment import verified, weights_file
+from manyheads.packages import verified, weights_file
 from manyheads.transformer import Block, FeedForward, Stack, Trace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from manyheads.environment import verified, weights_file
+from manyheads.packages import verified, weights_file
 
 
 def photo(every: int = 1) -> Tensor:

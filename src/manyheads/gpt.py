@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyheads.environment import verified, weights_file
+from manyheads.packages import verified, weights_file
 from manyheads.transformer import Block, GatedFeedForward, RotaryAttention, Stack, Trace
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def load_smollm2(dtype: torch.dtype = torch.float32) -> Gpt:
     Raises
     ------
     FileNotFoundError, ValueError
-        If the package isn't there or has another file: see :mod:`manyheads.environment`.
+        If the package isn't there or has another file: see :mod:`manyheads.packages`.
 
     Source: https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
     """

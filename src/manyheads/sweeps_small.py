@@ -20,8 +20,8 @@ from manyheads import compress, heads, timing
 from manyheads.attention import MultiHeadAttention
 from manyheads.bert import Bert, load_minilm
 from manyheads.data import news
-from manyheads.environment import verified, weights_file
 from manyheads.heads import Gates
+from manyheads.packages import verified, weights_file
 from manyheads.sweeps import TEST_SEED, TEST_SIZE
 from manyheads.tasks import Lookup
 from manyheads.training import fit, stream

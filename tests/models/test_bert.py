@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AlbertModel, BertModel, PreTrainedTokenizerFast
 
 from manyheads import bert
-from manyheads.environment import weights_file
+from manyheads.packages import weights_file
 
 SENTENCES = [
     "The cat that was sitting on the mat looked happy.",

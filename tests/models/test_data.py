@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from manyheads.data import PHOTOS, mnist, square_photo
-from manyheads.environment import weights_file
+from manyheads.packages import weights_file
 
 
 def test_square_photos_are_the_middle_of_what_the_package_brings():

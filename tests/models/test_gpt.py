@@ -16,8 +16,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from manyheads import cost, gpt
 from manyheads.attention import causal_mask
-from manyheads.environment import weights_file
 from manyheads.gpt import Gpt
+from manyheads.packages import weights_file
 from manyheads.transformer import RotaryAttention, rotate
 
 FILE = next(iter(gpt.SMOLLM2["files"]))

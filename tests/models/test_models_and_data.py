@@ -11,7 +11,7 @@ import pytest
 
 from manyheads import results
 from manyheads.data import PHOTOS
-from manyheads.environment import weights_file
+from manyheads.packages import weights_file
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "chapters" / "models-and-data.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyheads import vit
-from manyheads.environment import weights_file
+from manyheads.packages import weights_file
 
 LAYERS = range(12)
 EMBEDDED, OUT = "/backbone/embeddings/Add_output_0", "/backbone/layernorm/Add_1_output_0"

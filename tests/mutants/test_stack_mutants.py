@@ -17,7 +17,7 @@ from planted import load
 from transformers import AlbertModel, BertModel, LlamaConfig, LlamaForCausalLM
 
 from manyheads import bert, gpt
-from manyheads.environment import weights_file
+from manyheads.packages import weights_file
 
 TEXTS = ["The cat that was sitting on the mat looked happy.", "", "Who, then, asked the seven (7) sisters?"]
 REACTIONS = ["CC(=O)O.OCC>>CC(=O)OCC", "c1ccc(Br)cc1.OB(O)c1ccc[nH]1>>c1ccc(-c2ccc[nH]2)cc1"]
