@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from manyheads import cost, heads, results
-from manyheads.sweeps import interval
+from manyheads.bootstrap import interval
 
 RANKINGS = ("gradient", "leave one out", "norm of W_o", "random")
 N_HEADS = 72  # in 6 layers of MiniLM

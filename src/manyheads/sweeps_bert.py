@@ -17,8 +17,8 @@ from torch import Tensor
 
 from manyheads import heads
 from manyheads.bert import Bert, load_minilm, load_rxnmapper
+from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
-from manyheads.sweeps import interval, resampled
 
 # Two lists of nouns, so that a head found on one can be tested on the other.
 NOUNS = (

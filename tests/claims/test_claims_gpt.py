@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import cost, experiments, results, sweeps, sweeps_gpt
+from manyheads import bootstrap, cost, experiments, results, sweeps_gpt
 from manyheads.transformer import RotaryAttention
 
 load = cache(results.load)
@@ -64,7 +64,7 @@ def test_the_sink_brings_half_of_what_its_weight_promises_and_over_four_times_an
 @pytest.mark.parametrize("start", STARTS)
 def test_a_decoder_is_lost_without_its_sink_and_not_without_another_token(start):
     whole, no_first, no_sixth = (of_texts(start, name) for name in ("whole", "no_first", "no_sixth"))
-    low, _ = sweeps.interval(no_first - whole)
+    low, _ = bootstrap.interval(no_first - whole)
     assert low > 1.5
     assert np.abs(no_sixth - whole).mean() < 0.1
 
@@ -72,7 +72,7 @@ def test_a_decoder_is_lost_without_its_sink_and_not_without_another_token(start)
 @pytest.mark.parametrize("start", STARTS)
 def test_a_window_is_of_use_only_if_the_first_token_stays_in_it(start):
     whole, window, with_first = (of_texts(start, name) for name in ("whole", "window", "window_and_first"))
-    assert sweeps.interval(window - with_first)[0] > 1.5
+    assert bootstrap.interval(window - with_first)[0] > 1.5
     assert (window - whole).mean() > 5 * (with_first - whole).mean() > 0
 
 

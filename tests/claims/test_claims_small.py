@@ -8,7 +8,7 @@ from torch.func import functional_call
 from transformers import DistilBertConfig, MobileBertConfig
 
 from manyheads import bert, compress, heads, results, sweeps_small
-from manyheads.sweeps import interval
+from manyheads.bootstrap import interval
 
 
 def settings(name):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from manyheads import bert, heads, sweeps_bert
+from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
-from manyheads.sweeps import interval, resampled
 
 # ---------------------------------------------------------------------- sentences
 

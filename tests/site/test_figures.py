@@ -19,7 +19,7 @@ from pages import MAX_BYTES, MAX_REQUESTS, ROOT, WIDTHS, barriers
 
 from manyheads import bert, compress, cost, heads, reference, results, tasks
 from manyheads.attention import attention_weights
-from manyheads.sweeps import interval
+from manyheads.bootstrap import interval
 
 QUERY, SOFTMAX = ("self-attention", "mh-query"), ("self-attention", "mh-softmax")
 SPLIT, COST = ("splitting-into-heads", "mh-split"), ("what-heads-cost", "mh-cost")
