@@ -5,7 +5,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -14,57 +14,7 @@ from torch import Tensor, nn
 
 from manyheads import cost, data, tasks, timing
 from manyheads.attention import MultiHeadAttention, attend, attention_weights
-from manyheads.training import Task, fit, stream
-
-TEST_SEED = 999_999  # examples that no training run draws
-TEST_SIZE = 4096
-
-
-def trained(
-    task: Task, build: Callable[[], nn.Module], *, seeds: Sequence[int], **how
-) -> tuple[list[nn.Module], dict]:
-    """Train one model a seed and score all of them on the same fresh examples.
-
-    Parameters
-    ----------
-    task : Task
-    build : callable
-        Gives a new model.
-    seeds : sequence of int
-    **how
-        ``steps``, ``lr``, as in :func:`manyheads.training.fit`.
-
-    Returns
-    -------
-    models : list of Module
-        One a seed.
-    measured : dict
-        ``per_seed`` scores and the number of ``parameters`` of one model.
-    """
-    models = fit(build, task, seeds=seeds, **how).models
-    return models, {
-        "parameters": sum(p.numel() for p in models[0].parameters()),
-        "per_seed": scores(task, models),
-    }
-
-
-def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
-    """Score models on examples that none of them was trained on, the same for all.
-
-    Parameters
-    ----------
-    task : Task
-    models : sequence of Module
-
-    Returns
-    -------
-    dict of list
-        One number a model for each score of the task.
-    """
-    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
-    with torch.no_grad():
-        found = [task.score(model(*inputs), target) for model in models]
-    return {name: [float(one[name]) for one in found] for name in found[0]}
+from manyheads.training import TEST_SEED, TEST_SIZE, scores, stream, trained
 
 
 def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int]) -> dict:

@@ -16,8 +16,7 @@ from torch.func import functional_call
 from manyheads import heads, timing
 from manyheads.data import news
 from manyheads.gpt import Gpt, load_smollm2
-from manyheads.sweeps import TEST_SEED, TEST_SIZE, scores
-from manyheads.training import fit, stream
+from manyheads.training import TEST_SEED, TEST_SIZE, fit, scores, stream
 from manyheads.transformer import RotaryAttention
 
 START = 0  # <|endoftext|>, which stands before every text here

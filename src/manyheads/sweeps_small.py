@@ -22,9 +22,8 @@ from manyheads.bert import Bert, load_minilm
 from manyheads.data import news
 from manyheads.heads import Gates
 from manyheads.packages import verified, weights_file
-from manyheads.sweeps import TEST_SEED, TEST_SIZE
 from manyheads.tasks import Lookup
-from manyheads.training import fit, stream
+from manyheads.training import TEST_SEED, TEST_SIZE, fit, stream
 from manyheads.transformer import Block, FeedForward, Stack
 
 INT8 = {

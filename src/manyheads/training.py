@@ -151,3 +151,56 @@ def _check_finite(losses: Tensor, step: int, seeds: Sequence[int], lr: float) ->
                 f"the loss of seed {seed} is {loss} at step {step}: train with a rate below lr={lr}, and "
                 f"look for a division by zero or a log of zero in the model and the task"
             )
+
+
+TEST_SEED = 999_999  # examples that no training run draws
+
+
+TEST_SIZE = 4096
+
+
+def trained(
+    task: Task, build: Callable[[], nn.Module], *, seeds: Sequence[int], **how
+) -> tuple[list[nn.Module], dict]:
+    """Train one model a seed and score all of them on the same fresh examples.
+
+    Parameters
+    ----------
+    task : Task
+    build : callable
+        Gives a new model.
+    seeds : sequence of int
+    **how
+        ``steps``, ``lr``, as in :func:`manyheads.training.fit`.
+
+    Returns
+    -------
+    models : list of Module
+        One a seed.
+    measured : dict
+        ``per_seed`` scores and the number of ``parameters`` of one model.
+    """
+    models = fit(build, task, seeds=seeds, **how).models
+    return models, {
+        "parameters": sum(p.numel() for p in models[0].parameters()),
+        "per_seed": scores(task, models),
+    }
+
+
+def scores(task: Task, models: Sequence[nn.Module]) -> dict[str, list[float]]:
+    """Score models on examples that none of them was trained on, the same for all.
+
+    Parameters
+    ----------
+    task : Task
+    models : sequence of Module
+
+    Returns
+    -------
+    dict of list
+        One number a model for each score of the task.
+    """
+    inputs, target = task.draw(stream(TEST_SEED), TEST_SIZE)
+    with torch.no_grad():
+        found = [task.score(model(*inputs), target) for model in models]
+    return {name: [float(one[name]) for one in found] for name in found[0]}

@@ -9,9 +9,8 @@ from torch.func import functional_call
 
 from manyheads import heads
 from manyheads.attention import MultiHeadAttention
-from manyheads.sweeps import scores
 from manyheads.tasks import Lookup
-from manyheads.training import fit, stream
+from manyheads.training import fit, scores, stream
 
 
 class TwoLayers(nn.Module):
