@@ -57,7 +57,7 @@ notebooks: $(READY) models  ## run every notebook again, in place
 
 # Sweeps that measure time or memory run last, with nothing beside them; the others run two at a time.
 TIMED := heads-cost decode-time prune-time loading-time
-OTHERS = $(BIN)/python -c "from manyheads.experiments import *; print(*(e for e in EXPERIMENTS if e not in '$(TIMED)'))"
+OTHERS = $(BIN)/python -c "from manyheads.experiments.runner import *; print(*(e for e in EXPERIMENTS if e not in '$(TIMED)'))"
 results: $(READY) models  ## run every sweep again, into src/manyheads/measured (about an hour on two cores)
 	$(OTHERS) | xargs -n 1 -P 2 $(BIN)/python -m manyheads.experiments --again
 	$(BIN)/python -m manyheads.experiments --again $(TIMED)

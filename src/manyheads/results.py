@@ -88,7 +88,7 @@ def store_folder() -> Path:
     if MEASURED.parent != clone / "src" / "manyheads" or not (clone / "_toc.yml").is_file():
         raise RuntimeError(
             "only a clone of the book stores sweeps: clone it, run `pip install -e .` there, and repeat the "
-            "command; `manyheads.experiments.measure` measures anywhere and stores nothing"
+            "command; `manyheads.experiments.runner.measure` measures anywhere and stores nothing"
         )
     return MEASURED
 

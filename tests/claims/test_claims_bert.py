@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call
 
 from manyheads import bert, heads, sweeps_bert
-from manyheads.experiments import measure
+from manyheads.experiments.runner import measure
 from manyheads.results import load
 
 ARTICLE = "The cat that was sitting on the mat looked happy."

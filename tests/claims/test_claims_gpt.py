@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import bootstrap, cost, experiments, results, sweeps_gpt
+from manyheads import bootstrap, cost, results, sweeps_gpt
+from manyheads.experiments import runner
 from manyheads.transformer import RotaryAttention
 
 load = cache(results.load)
@@ -161,7 +162,7 @@ def test_query_heads_that_share_keys_and_values_have_like_habits():
 
 @pytest.mark.models
 def test_a_stored_score_comes_back_when_it_is_measured_again():
-    again = experiments.measure("induction-heads", "nonsense, twice", seeds=[0])
+    again = runner.measure("induction-heads", "nonsense, twice", seeds=[0])
     assert again["per_seed"]["repeated"][0] == pytest.approx(
         every("induction-heads", "nonsense, twice", "repeated")[0], abs=0.01
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from manyheads import results
-from manyheads.experiments import EXPERIMENTS, _still_true, measure
+from manyheads.experiments.runner import EXPERIMENTS, _still_true, measure
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

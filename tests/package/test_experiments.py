@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from manyheads import experiments, results, timing
-from manyheads.experiments import EXPERIMENTS, Experiment, main, measure, run
+from manyheads import results, timing
+from manyheads.experiments import runner
+from manyheads.experiments.experiment import Experiment
+from manyheads.experiments.runner import EXPERIMENTS, main, measure, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +32,7 @@ def tiny(monkeypatch, calls):
         return {"per_seed": {"score": [x**3 + seed for seed in seeds]}, "seen": [[x, 1.0], [0.5, 1 / 3]]}
 
     settings = {f"x={x}": partial(cube, x=x) for x in (2, 3, 5)}
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": Experiment("x³?", settings, seeds=[0, 1, 2])})
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"tiny": Experiment("x³?", settings, seeds=[0, 1, 2])})
     return settings
 
 
@@ -65,7 +67,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on_from_there(
 ):
     broken = Experiment("x³?", interrupted_at(tiny, "x=5"), seeds=[0, 1, 2])
     with monkeypatch.context() as patch:
-        patch.setattr(experiments, "EXPERIMENTS", {"tiny": broken})
+        patch.setattr(runner, "EXPERIMENTS", {"tiny": broken})
         with pytest.raises(KeyboardInterrupt):
             run("tiny", folder=tmp_path)
     kept = json.loads((tmp_path / "tiny.json").read_text(encoding="utf-8"))["settings"]
@@ -90,7 +92,7 @@ def test_a_complete_sweep_is_made_again_only_on_request(tiny, tmp_path, calls):
 def test_a_changed_setting_is_made_anew_and_the_others_stay(tiny, tmp_path, calls, monkeypatch):
     run("tiny", folder=tmp_path)
     changed = tiny | {"x=3": partial(tiny["x=3"].func, x=7)}
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": Experiment("x³?", changed, seeds=[0, 1, 2])})
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"tiny": Experiment("x³?", changed, seeds=[0, 1, 2])})
     stored = run("tiny", folder=tmp_path)
     assert calls == [2, 3, 5, 7]
     assert stored["settings"]["x=3"]["per_seed"]["score"][0] == 343
@@ -127,7 +129,7 @@ def test_a_write_that_is_stopped_leaves_the_old_file_whole(tiny, tmp_path, monke
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_is_never_stored(tmp_path, monkeypatch, bad):
     sweep = Experiment("?", {"one": partial(lambda: {"left_over": bad})}, seeds=())
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"bad": sweep})
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"bad": sweep})
     with pytest.raises(FloatingPointError, match="a result must be finite"):
         run("bad", folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -163,7 +165,7 @@ def test_the_command_makes_what_is_named_or_all(tiny, tmp_path, calls, monkeypat
 
 def test_the_command_says_that_stopping_loses_nothing(tiny, tmp_path, monkeypatch, capsys):
     broken = Experiment("x³?", interrupted_at(tiny, "x=3"), seeds=[0, 1, 2])
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": broken})
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"tiny": broken})
     monkeypatch.setattr(results, "store_folder", lambda: tmp_path)
     assert main(["tiny"]) == 130
     assert "the same command without --again goes on" in capsys.readouterr().err
@@ -201,8 +203,8 @@ def test_without_a_clone_nothing_is_measured_for_nothing_and_the_environment_sta
 def test_all_that_needs_no_model_is_measured_without_the_extra_that_reads_models():
     code = (
         "import sys; sys.modules |= dict.fromkeys(['safetensors', 'tokenizers', 'gguf', 'onnx']);"
-        "from manyheads import experiments;"
-        "print(experiments.measure('rank', 'd_head=1', seeds=[0])['per_seed']['targets'])"
+        "from manyheads.experiments import runner;"
+        "print(runner.measure('rank', 'd_head=1', seeds=[0])['per_seed']['targets'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{[results.load('rank')['settings']['d_head=1']['per_seed']['targets'][0]]}\n"

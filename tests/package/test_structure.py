@@ -1,6 +1,7 @@
 """The house stands as its plan says: who imports whom, what stays light, what is explained, what is clean."""
 
 import ast
+import fnmatch
 import re
 import subprocess
 import sys
@@ -11,21 +12,22 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "manyheads"
 ROOMS = {
-    path.stem: ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(PACKAGE.glob("*.py"))
-    if path.stem != "__init__"
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not path.stem.startswith("__")
 }
 
 
 def plan():
-    """CONTRIBUTING's table: for each room the rooms that it may import."""
+    """CONTRIBUTING's table: for each room the rooms that it may import; "any above" and others by name."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.partition("| room | imports of ours |")[2].partition("\n\n")[0]
     allowed = {}
-    for room, imports in re.findall(r"^\| `(\w+)` \| (.+?) \|$", table, re.MULTILINE):
-        named = set(re.findall(r"`(\w+)`", imports))
-        assert named or imports in ("none", "any above"), f"{room}: what does {imports!r} allow?"
-        allowed[room] = set(allowed) if imports == "any above" else named
+    for rooms, imports in re.findall(r"^\| `([\w/*]+)` \| (.+?) \|$", table, re.MULTILINE):
+        named, above = set(re.findall(r"`([\w/]+)`", imports)), imports.startswith("any above")
+        assert named or above or imports == "none", f"{rooms}: what does {imports!r} allow?"
+        may = named | (set(allowed) if above else set())
+        allowed |= {room: may for room in fnmatch.filter(ROOMS, rooms) if room not in allowed}
     return allowed
 
 
@@ -39,7 +41,8 @@ def imports(tree):
             names = [f"{origin.rstrip('.')}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (name.split(".")[1] for name in names if name.startswith("manyheads."))
+        ours = (name.split(".")[1:] for name in names if name.startswith("manyheads."))
+        yield from ("/".join(parts[: 1 + (parts[0] == "experiments")]) for parts in ours)
 
 
 def test_the_plan_names_every_room_and_no_other():
@@ -59,6 +62,8 @@ def test_a_room_imports_only_what_the_plan_allows(room):
         ("import manyheads.attention as a", {"attention"}),
         ("def f():\n    from .attention import attend", {"attention"}),
         ("from . import attention, cost", {"attention", "cost"}),
+        ("from manyheads.experiments.lookup import lookup", {"experiments/lookup"}),
+        ("from manyheads.experiments import lookup", {"experiments/lookup"}),
         ("import torch\nfrom attention import attend", set()),
     ],
 )
@@ -79,7 +84,7 @@ def test_the_package_itself_holds_a_docstring_and_the_version():
         ("manyheads.cost", {"torch", "numpy", "matplotlib"}),
         ("manyheads.reference", {"torch", "matplotlib"}),
         ("manyheads.results", {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "gguf", "onnx"}),
-        ("manyheads.experiments", {"safetensors", "tokenizers", "gguf", "onnx", "matplotlib"}),
+        ("manyheads.experiments.runner", {"safetensors", "tokenizers", "gguf", "onnx", "matplotlib"}),
         ("manyheads.attention", {"matplotlib"}),
         ("manyheads.plots", {"torch"}),
         ("manyheads.show", {"torch", "matplotlib"}),

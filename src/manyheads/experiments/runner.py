@@ -1,9 +1,4 @@
-"""The sweeps of the book by name; what they measured is stored as ``measured/NAME.json`` in the package.
-
-``python -m manyheads.experiments lookup`` makes one, without a name all of them. Each finished setting
-is written at once: stop when you like, the next run goes on from there. A chapter reads them with
-:func:`manyheads.results.load` and makes one setting again for one seed with :func:`measure`.
-"""
+"""Makes sweeps, or what is missing of them, and stores each finished setting at once."""
 
 import argparse
 import json
@@ -11,7 +6,6 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,28 +15,7 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A sweep: one question, its settings as plain data, its seeds.
-
-    Attributes
-    ----------
-    question : str
-    settings : dict of partial
-        What to call for each setting; its keywords are the setting.
-    seeds : sequence of int
-        Empty where everything is exact.
-    packages : sequence of str
-        Those that bring a model or data, so that their versions are stored too.
-    """
-
-    question: str
-    settings: dict[str, partial]
-    seeds: Sequence[int] = range(6)
-    packages: Sequence[str] = ()
-
+from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
     "staircase": Experiment(
@@ -505,7 +478,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
