@@ -17,32 +17,6 @@ from manyheads.attention import MultiHeadAttention, attend, attention_weights
 from manyheads.training import TEST_SEED, TEST_SIZE, scores, stream, trained
 
 
-def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int]) -> dict:
-    """Copy the four previous vectors with heads that see positions only.
-
-    Parameters
-    ----------
-    n_heads : int
-    ordinary : bool
-        Let scores and values see both content and position.
-    steps : int
-    seeds : sequence of int
-
-    Returns
-    -------
-    dict
-        ``per_seed``: what is left over; ``theory``: less it can't be; ``attention``: the weights of the
-        first seed, (head, query, key).
-    """
-    task = tasks.Staircase(ordinary)
-    models, measured = trained(
-        task, lambda: MultiHeadAttention(task.d_model, n_heads), seeds=seeds, steps=steps
-    )
-    inputs, _ = task.draw(stream(TEST_SEED), 1)
-    attention = models[0](*inputs, return_weights=True)[1][0]  # (head, query, key)
-    return measured | {"theory": task.theory(n_heads), "attention": attention.round(decimals=3)}
-
-
 class WithReadOut(nn.Module):
     """Put a small network behind attention: a nonlinear reader may take apart what one average holds.
 

@@ -15,21 +15,11 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
+from manyheads.experiments import staircase
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
-    "staircase": Experiment(
-        "How much of the four previous vectors can heads copy that each give one average?",
-        {
-            f"h={h}": partial(sweeps.staircase, n_heads=h, ordinary=False, steps=600)
-            for h in (1, 2, 3, 4, 12, 24)
-        }
-        | {
-            f"h={h}, 4x training": partial(sweeps.staircase, n_heads=h, ordinary=False, steps=2400)
-            for h in (12, 24)
-        }
-        | {"h=1, scores see content": partial(sweeps.staircase, n_heads=1, ordinary=True, steps=1800)},
-    ),
+    "staircase": staircase.EXPERIMENT,
     "lookup": Experiment(
         "How many of four values can be looked up at once, at the same number of parameters?",
         {f"h={h}": partial(sweeps.lookup, n_heads=h, d_ff=0, steps=600) for h in (1, 2, 4, 8, 16, 32)}
