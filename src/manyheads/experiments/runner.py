@@ -15,23 +15,12 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import staircase
+from manyheads.experiments import lookup, staircase
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
     "staircase": staircase.EXPERIMENT,
-    "lookup": Experiment(
-        "How many of four values can be looked up at once, at the same number of parameters?",
-        {f"h={h}": partial(sweeps.lookup, n_heads=h, d_ff=0, steps=600) for h in (1, 2, 4, 8, 16, 32)}
-        | {
-            f"h={h}, 4x training": partial(sweeps.lookup, n_heads=h, d_ff=0, steps=2400)
-            for h in (1, 2, 16, 32)
-        }
-        | {
-            "h=1, MLP": partial(sweeps.lookup, n_heads=1, d_ff=128, steps=600),
-            "h=1, MLP, 4x training": partial(sweeps.lookup, n_heads=1, d_ff=128, steps=2400),
-        },
-    ),
+    "lookup": lookup.EXPERIMENT,
     "types": Experiment(
         "What does one average of two facts still tell about each?",
         {
