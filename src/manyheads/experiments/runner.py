@@ -15,22 +15,13 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import lookup, staircase
+from manyheads.experiments import lookup, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
     "staircase": staircase.EXPERIMENT,
     "lookup": lookup.EXPERIMENT,
-    "types": Experiment(
-        "What does one average of two facts still tell about each?",
-        {
-            "different types, equal weights": partial(sweeps.types, same=False, weights=[0.5, 0.5]),
-            "different types, unequal weights": partial(sweeps.types, same=False, weights=[0.7, 0.3]),
-            "same type, equal weights": partial(sweeps.types, same=True, weights=[0.5, 0.5]),
-            "same type, unequal weights": partial(sweeps.types, same=True, weights=[0.7, 0.3]),
-        },
-        seeds=(),
-    ),
+    "types": types.EXPERIMENT,
     "nearest": Experiment(
         "Which number of heads finds the nearest vector best, at the same number of parameters?",
         {f"h={h}": partial(sweeps.nearest, n_heads=h, steps=800, lr=3e-2) for h in (1, 2, 4, 8, 16)}
