@@ -15,22 +15,14 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import lookup, staircase, types
+from manyheads.experiments import lookup, nearest, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
     "staircase": staircase.EXPERIMENT,
     "lookup": lookup.EXPERIMENT,
     "types": types.EXPERIMENT,
-    "nearest": Experiment(
-        "Which number of heads finds the nearest vector best, at the same number of parameters?",
-        {f"h={h}": partial(sweeps.nearest, n_heads=h, steps=800, lr=3e-2) for h in (1, 2, 4, 8, 16)}
-        | {f"h={h}, 4x training": partial(sweeps.nearest, n_heads=h, steps=3200, lr=3e-2) for h in (1, 2)}
-        | {
-            f"by hand, β={beta}": partial(sweeps.nearest_by_hand, beta=beta)
-            for beta in (10, 100, 1000, 10000)
-        },
-    ),
+    "nearest": nearest.EXPERIMENT,
     "convolution": Experiment(
         "Which convolutions of a photo can heads be whose scores know positions only?",
         {
