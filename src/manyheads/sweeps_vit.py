@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manyheads import data, heads
-from manyheads.sweeps import SOBEL
+from manyheads.experiments.convolution import SOBEL
 from manyheads.training import fit, stream
 from manyheads.transformer import Trace
 from manyheads.vit import Classifier, Vit, load_vit_small

@@ -14,6 +14,7 @@ import torch
 
 from manyheads import cost, reference, results, sweeps
 from manyheads.attention import MultiHeadAttention, SelfAttention, attend, attention_weights, merge_heads
+from manyheads.experiments import convolution
 from manyheads.sweeps import needed_heads
 from manyheads.tasks import Lookup, Staircase
 from manyheads.training import stream
@@ -419,7 +420,7 @@ def test_one_head_is_no_sobel_filter_and_two_are():
     assert 0.9 < one["left_over"] < 1
     assert two["left_over"] < 1e-25
     kernel = sum(gain * np.array(weights) for gain, weights in zip(two["gains"], two["weights"], strict=True))
-    assert (kernel == sweeps.SOBEL.numpy()).all()
+    assert (kernel == convolution.SOBEL.numpy()).all()
 
 
 def test_no_single_head_comes_nearer_to_sobel_than_the_stored_one():
@@ -427,12 +428,12 @@ def test_no_single_head_comes_nearer_to_sobel_than_the_stored_one():
     from manyheads.tasks import left_over, photo
 
     grey = photo(4).mean(-1)
-    wanted = torch.nn.functional.conv2d(grey[None, None], sweeps.SOBEL[None, None])[0, 0].flatten()
+    wanted = torch.nn.functional.conv2d(grey[None, None], convolution.SOBEL[None, None])[0, 0].flatten()
     stored = torch.tensor(settings("convolution")["Sobel, h=1"]["weights"], dtype=torch.float64)
     random = torch.rand(40, 3, 3, generator=stream(0), dtype=torch.float64) ** 4
     candidates = torch.cat([stored, random / random.sum((1, 2), keepdim=True)])
     left = []
-    for mix in sweeps.relative_heads(grey, candidates).flatten(1):
+    for mix in convolution.relative_heads(grey, candidates).flatten(1):
         columns = torch.stack([mix, torch.ones_like(mix)], 1)
         left.append(left_over(columns @ torch.linalg.lstsq(columns, wanted).solution, wanted).item())
     assert left[0] <= min(left) + 1e-9

@@ -9,7 +9,7 @@ import torch
 from manyheads import results, sweeps_vit
 from manyheads.bootstrap import interval
 from manyheads.data import digits, square_photo
-from manyheads.sweeps import SOBEL
+from manyheads.experiments.convolution import SOBEL
 from manyheads.vit import cut, load_vit_small
 
 load = cache(results.load)

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import lookup, nearest, staircase, types
+from manyheads.experiments import convolution, lookup, nearest, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -23,16 +23,7 @@ EXPERIMENTS = {
     "lookup": lookup.EXPERIMENT,
     "types": types.EXPERIMENT,
     "nearest": nearest.EXPERIMENT,
-    "convolution": Experiment(
-        "Which convolutions of a photo can heads be whose scores know positions only?",
-        {
-            "nine heads": partial(sweeps.nine_heads, every=12, sharpness=50),
-            "box blur, h=1": partial(sweeps.box_blur),
-            "Sobel, h=1": partial(sweeps.sobel, n_heads=1),
-            "Sobel, h=2": partial(sweeps.sobel, n_heads=2),
-        },
-        seeds=(),
-    ),
+    "convolution": convolution.EXPERIMENT,
     "kernels": Experiment(
         "How much of a random 3 × 3 convolution can h heads be?",
         {f"h={h}": partial(sweeps.kernels, n_heads=h, steps=1000, lr=0.3) for h in (1, 2, 3, 5, 7, 9)},
