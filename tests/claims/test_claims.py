@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import cost, reference, results, sweeps
+from manyheads import cost, reference, results
 from manyheads.attention import MultiHeadAttention, SelfAttention, attend, attention_weights, merge_heads
 from manyheads.experiments import convolution
+from manyheads.experiments.kernels import KernelHeads
 from manyheads.sweeps import needed_heads
 from manyheads.tasks import Lookup, Staircase
 from manyheads.training import stream
@@ -444,7 +445,7 @@ def test_random_kernels_need_nine_heads_and_fewer_come_near_the_eckart_young_bou
     kernels = []
     for seed in load("kernels")["seeds"]:
         torch.manual_seed(seed)
-        kernels.append(sweeps.KernelHeads(1).kernel.numpy())
+        kernels.append(KernelHeads(1).kernel.numpy())
     energy = np.linalg.svd(np.array(kernels), compute_uv=False) ** 2  # (seed, 9)
     for n_heads in (1, 2, 3, 5, 7):
         bound, fitted = (every("kernels", f"h={n_heads}", score) for score in ("bound", "left_over"))

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import convolution, lookup, nearest, staircase, types
+from manyheads.experiments import convolution, kernels, lookup, nearest, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -24,10 +24,7 @@ EXPERIMENTS = {
     "types": types.EXPERIMENT,
     "nearest": nearest.EXPERIMENT,
     "convolution": convolution.EXPERIMENT,
-    "kernels": Experiment(
-        "How much of a random 3 × 3 convolution can h heads be?",
-        {f"h={h}": partial(sweeps.kernels, n_heads=h, steps=1000, lr=0.3) for h in (1, 2, 3, 5, 7, 9)},
-    ),
+    "kernels": kernels.EXPERIMENT,
     "rank": Experiment(
         "How many different keys can one head choose, by its width?",
         {
