@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import convolution, kernels, lookup, nearest, staircase, types
+from manyheads.experiments import convolution, kernels, lookup, nearest, rank, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -25,14 +25,7 @@ EXPERIMENTS = {
     "nearest": nearest.EXPERIMENT,
     "convolution": convolution.EXPERIMENT,
     "kernels": kernels.EXPERIMENT,
-    "rank": Experiment(
-        "How many different keys can one head choose, by its width?",
-        {
-            f"d_head={d}": partial(sweeps.distinct_targets, d_head=d, n_tokens=12, draws=1000)
-            for d in (1, 2, 4, 8)
-        }
-        | {"d_head=2, keys on a circle": partial(sweeps.permutations_on_a_circle, n_tokens=12, draws=1000)},
-    ),
+    "rank": rank.EXPERIMENT,
     "masked-lm": Experiment(
         "How do heads share the facts of a sentence, and how surely are they learnt?",
         {f"h={h}": partial(sweeps.masked_lm, n_heads=h, steps=600, lr=3e-3) for h in (1, 2, 4, 8)}
