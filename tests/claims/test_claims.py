@@ -16,7 +16,7 @@ from manyheads import cost, reference, results
 from manyheads.attention import MultiHeadAttention, SelfAttention, attend, attention_weights, merge_heads
 from manyheads.experiments import convolution
 from manyheads.experiments.kernels import KernelHeads
-from manyheads.sweeps import needed_heads
+from manyheads.experiments.masked_lm import needed_heads
 from manyheads.tasks import Lookup, Staircase
 from manyheads.training import stream
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import convolution, kernels, lookup, nearest, rank, staircase, types
+from manyheads.experiments import convolution, kernels, lookup, masked_lm, nearest, rank, staircase, types
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -26,12 +26,7 @@ EXPERIMENTS = {
     "convolution": convolution.EXPERIMENT,
     "kernels": kernels.EXPERIMENT,
     "rank": rank.EXPERIMENT,
-    "masked-lm": Experiment(
-        "How do heads share the facts of a sentence, and how surely are they learnt?",
-        {f"h={h}": partial(sweeps.masked_lm, n_heads=h, steps=600, lr=3e-3) for h in (1, 2, 4, 8)}
-        | {"h=1, 3x training": partial(sweeps.masked_lm, n_heads=1, steps=1800, lr=3e-3)},
-        seeds=range(10),
-    ),
+    "masked-lm": masked_lm.EXPERIMENT,
     "heads-cost": Experiment(
         "How do time and memory grow with heads, with and without stored weights?",
         {
