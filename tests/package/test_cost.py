@@ -8,8 +8,9 @@ from torch._decomp.decompositions import _softmax as softmax_in_the_open
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from manyheads import cost, results, sweeps, timing
+from manyheads import cost, results, timing
 from manyheads.attention import MultiHeadAttention, SelfAttention
+from manyheads.experiments import heads_cost
 
 BATCH, N_QUERY, N_KEY, D_HEAD = 2, 11, 13, 7
 
@@ -251,7 +252,7 @@ def test_every_stored_time_has_its_quartiles_and_the_fewest_heads_count_as_one(s
 
 
 def test_the_sweep_measures_what_it_is_asked():
-    found = sweeps.heads_cost(n_heads=[1, 5], n_tokens=13, rounds=2, d_model=35)
+    found = heads_cost.heads_cost(n_heads=[1, 5], n_tokens=13, rounds=2, d_model=35)
     assert found["parameters"] == [cost.parameters(35, 1)] * 2
     layer = MultiHeadAttention(35, 5)
     x = torch.randn(1, 13, 35)

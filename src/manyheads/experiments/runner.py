@@ -14,8 +14,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from manyheads import results, sweeps, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
-from manyheads.experiments import convolution, kernels, lookup, masked_lm, nearest, rank, staircase, types
+from manyheads import results, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
+from manyheads.experiments import (
+    convolution,
+    heads_cost,
+    kernels,
+    lookup,
+    masked_lm,
+    nearest,
+    rank,
+    staircase,
+    types,
+)
 from manyheads.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -27,21 +37,7 @@ EXPERIMENTS = {
     "kernels": kernels.EXPERIMENT,
     "rank": rank.EXPERIMENT,
     "masked-lm": masked_lm.EXPERIMENT,
-    "heads-cost": Experiment(
-        "How do time and memory grow with heads, with and without stored weights?",
-        {
-            f"{regime}, n={n}": partial(
-                sweeps.heads_cost, n_heads=[1, 2, 4, 8, 16, 32, 64], n_tokens=n, rounds=5, **held
-            )
-            for regime, held in {
-                "fixed d_model": {},
-                "fixed d_head": {"d_head": 64},
-                "shared K/V": {"n_kv_heads": 1},
-            }.items()
-            for n in (512, 2048)
-        },
-        seeds=(),
-    ),
+    "heads-cost": heads_cost.EXPERIMENT,
     "bert-templates": Experiment(
         "Which heads of MiniLM look from a verb or an adjective at its subject, and not at another noun?",
         {

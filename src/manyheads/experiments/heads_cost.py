@@ -1,7 +1,4 @@
-"""What the sweeps of the book measure: each function gives the numbers of one setting.
-
-:mod:`manyheads.experiments` names the settings and stores what these functions return.
-"""
+"""How do time and memory grow with heads, with and without stored weights?"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +7,7 @@ import torch
 
 from manyheads import cost, timing
 from manyheads.attention import MultiHeadAttention
+from manyheads.experiments.experiment import Experiment
 from manyheads.training import stream
 
 
@@ -59,3 +57,20 @@ def heads_cost(
             "peak_bytes": [timing.peak_memory(runs[run]) for run in mine],
         }
     return found
+
+
+EXPERIMENT = Experiment(
+    "How do time and memory grow with heads, with and without stored weights?",
+    {
+        f"{regime}, n={n}": partial(
+            heads_cost, n_heads=[1, 2, 4, 8, 16, 32, 64], n_tokens=n, rounds=5, **held
+        )
+        for regime, held in {
+            "fixed d_model": {},
+            "fixed d_head": {"d_head": 64},
+            "shared K/V": {"n_kv_heads": 1},
+        }.items()
+        for n in (512, 2048)
+    },
+    seeds=(),
+)
