@@ -8,7 +8,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from itertools import chain, combinations
 
 import numpy as np
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor
 
 from manyheads import heads
-from manyheads.bert import Bert, load_minilm, load_rxnmapper
+from manyheads.bert import Bert
 from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
+from manyheads.experiments.models import _minilm, _rounded, _rxnmapper
 
 # Two lists of nouns, so that a head found on one can be tested on the other.
 NOUNS = (
@@ -371,18 +371,3 @@ def atom_mapping(family: str, n_reactions: int, seed: int) -> dict:
         "high": _rounded(high),
         "chance": {"any atom": any_atom, "same element": same_element},
     }
-
-
-def _rounded(values: Tensor | np.ndarray) -> list:
-    """To three digits, which is more than the samples can tell."""
-    return np.round(np.asarray(values), 3).tolist()
-
-
-@cache
-def _minilm() -> Bert:
-    return load_minilm(torch.float64)
-
-
-@cache
-def _rxnmapper() -> Bert:
-    return load_rxnmapper(torch.float64)

@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from manyheads import heads, timing
 from manyheads.data import news
-from manyheads.gpt import Gpt, load_smollm2
+from manyheads.experiments.models import _smollm2
+from manyheads.gpt import Gpt
 from manyheads.training import TEST_SEED, TEST_SIZE, fit, scores, stream
 from manyheads.transformer import RotaryAttention
 
@@ -557,11 +558,6 @@ def _next(layer: RotaryAttention, x: Tensor, held: dict[str, Tensor]) -> Tensor:
 
 
 # --- Shared by the above ------------------------------------------------------------------------------
-
-
-@cache
-def _smollm2() -> Gpt:
-    return load_smollm2()
 
 
 def _by_score(found: list[dict[str, float]]) -> dict[str, list[float]]:
