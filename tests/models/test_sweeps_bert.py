@@ -10,7 +10,7 @@ import torch
 from manyheads import bert, heads, sweeps_bert
 from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
-from manyheads.experiments import bert_templates
+from manyheads.experiments import bert_census, bert_templates
 
 # ---------------------------------------------------------------------- sentences
 
@@ -104,13 +104,13 @@ def test_heads_are_named_by_what_takes_over_half_of_their_weight():
         ({"entropy": 0.79}, "mixed"),
     ]
     shares = {name: np.array([(nothing | case)[name] for case, _ in cases]) for name in nothing}
-    assert sweeps_bert.kinds(shares).tolist() == [name for _, name in cases]
+    assert bert_census.kinds(shares).tolist() == [name for _, name in cases]
 
 
 def test_habits_of_one_sentence_are_those_of_loops_over_its_words():
     model = bert.load_minilm(torch.float64)
     text = "Yes, the king slept and the cat ate."
-    shares, sinks = sweeps_bert._habits(model, text)
+    shares, sinks = bert_census._habits(model, text)
     ids, _ = model.tokenize([text])
     words, (_, trace) = model.words(ids[0]), model.trace(ids)
     n = len(words)

