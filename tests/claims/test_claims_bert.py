@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from manyheads import bert, heads, sweeps_bert
-from manyheads.experiments import bert_templates
+from manyheads import bert, heads
+from manyheads.experiments import bert_templates, rxnmapper
 from manyheads.experiments.runner import measure
 from manyheads.results import load
 
@@ -279,7 +279,7 @@ def test_one_head_finds_the_right_atom_in_nine_of_ten_cases_in_kinds_it_was_not_
         assert chemistry(family, "low")[layer, head] > 0.85
 
 
-@pytest.mark.parametrize("family", sweeps_bert.FAMILIES)
+@pytest.mark.parametrize("family", rxnmapper.FAMILIES)
 def test_all_other_heads_in_all_layers_stay_far_behind(family):
     assert np.delete(chemistry(family), 5, 1).max() < 0.45
     assert chemistry(family)[6:, 5].min() > 0.85
@@ -292,7 +292,7 @@ def test_all_other_heads_in_all_layers_stay_far_behind(family):
 def test_the_specialist_follows_when_the_product_is_written_the_other_way_round():
     model, random = bert.load_rxnmapper(torch.float64), np.random.default_rng(5)
     for _ in range(5):
-        tokens, atom = sweeps_bert.reaction("amide", random)
+        tokens, atom = rxnmapper.reaction("amide", random)
         arrow = tokens.index(">>")
         pieces = [(token, number) for token, number in zip(tokens, atom, strict=True)]
         before, after = pieces[:arrow], pieces[arrow + 1 :]
@@ -300,6 +300,6 @@ def test_the_specialist_follows_when_the_product_is_written_the_other_way_round(
         shares = []
         for one in ([*first, *dot, *second], [*second, *dot, *first]):
             again, numbers = zip(*one, pieces[arrow], *after, strict=True)
-            found, _ = sweeps_bert.finds_the_atom(model, list(again), list(numbers))
+            found, _ = rxnmapper.finds_the_atom(model, list(again), list(numbers))
             shares.append(found[10, 5].item())
         assert min(shares) > 0.8

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import bert, heads, sweeps_bert
+from manyheads import bert, heads
 from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
-from manyheads.experiments import bert_census, bert_templates
+from manyheads.experiments import bert_census, bert_templates, rxnmapper
 
 # ---------------------------------------------------------------------- sentences
 
@@ -153,13 +153,13 @@ def bonds(tokens, atom):
     return found
 
 
-@pytest.mark.parametrize("family", sweeps_bert.FAMILIES)
+@pytest.mark.parametrize("family", rxnmapper.FAMILIES)
 def test_a_reaction_breaks_one_bond_and_makes_one_and_no_atom_could_be_another(family):
-    _, leaving, begin = sweeps_bert.FAMILIES[family]
+    _, leaving, begin = rxnmapper.FAMILIES[family]
     random = np.random.default_rng(1)
     ways = set()
     for _ in range(60):
-        tokens, atom = sweeps_bert.reaction(family, random)
+        tokens, atom = rxnmapper.reaction(family, random)
         arrow = tokens.index(">>")
         element = dict(zip(atom, tokens, strict=True))
         before, after = bonds(tokens[:arrow], atom[:arrow]), bonds(tokens[arrow + 1 :], atom[arrow + 1 :])
@@ -185,7 +185,7 @@ def test_a_reaction_breaks_one_bond_and_makes_one_and_no_atom_could_be_another(f
 
 
 def test_the_right_atom_is_found_by_a_model_that_knows_and_by_chance_as_often_as_chance_says(monkeypatch):
-    tokens, atom = sweeps_bert.reaction("ester", np.random.default_rng(0))
+    tokens, atom = rxnmapper.reaction("ester", np.random.default_rng(0))
     arrow, n = tokens.index(">>"), len(tokens) + 2
 
     class Knows:
@@ -203,7 +203,7 @@ def test_the_right_atom_is_found_by_a_model_that_knows_and_by_chance_as_often_as
                     weights[0, 1, i + 1, 1] = 1
             return None, type("Trace", (), {"weights": [weights]})()
 
-    found, (any_atom, same_element) = sweeps_bert.finds_the_atom(Knows(), tokens, atom)
+    found, (any_atom, same_element) = rxnmapper.finds_the_atom(Knows(), tokens, atom)
     n_product = sum(number >= 0 for number in atom[arrow:])
     assert found.tolist() == [[1, pytest.approx(1 / n_product)]]
     assert any_atom == 1 / (n_product + 1)

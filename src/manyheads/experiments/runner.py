@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from manyheads import results, sweeps_bert, sweeps_gpt, sweeps_small, sweeps_vit, timing
+from manyheads import results, sweeps_gpt, sweeps_small, sweeps_vit, timing
 from manyheads.experiments import (
     bert_census,
     bert_templates,
@@ -25,6 +25,7 @@ from manyheads.experiments import (
     masked_lm,
     nearest,
     rank,
+    rxnmapper,
     staircase,
     types,
 )
@@ -42,15 +43,7 @@ EXPERIMENTS = {
     "heads-cost": heads_cost.EXPERIMENT,
     "bert-templates": bert_templates.EXPERIMENT,
     "bert-census": bert_census.EXPERIMENT,
-    "rxnmapper": Experiment(
-        "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
-        {
-            family: partial(sweeps_bert.atom_mapping, family=family, n_reactions=100, seed=seed)
-            for seed, family in enumerate(sweeps_bert.FAMILIES)
-        },
-        seeds=(),
-        packages=("rxnmapper",),
-    ),
+    "rxnmapper": rxnmapper.EXPERIMENT,
     "induction-heads": Experiment(
         "Which heads of SmolLM2 look at the previous token, and at what followed the last time?",
         {"nonsense, twice": partial(sweeps_gpt.head_scores, n_tokens=30, size=4)},

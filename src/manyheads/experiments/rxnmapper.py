@@ -1,11 +1,11 @@
-"""What the sweeps of chapter 5 measure: heads of a reader of English and of a reader of chemistry.
+"""Which heads of RXNMapper look from an atom of the product at the atom that it was before?
 
-Where a right answer is needed, it is right by construction: sentences from templates, whose subject is
-known, and reactions put together from chains, whose atoms are known.
+The right answer is right by construction: reactions put together from chains, whose atoms are known.
 """
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,15 +13,8 @@ from torch import Tensor
 
 from manyheads.bert import Bert
 from manyheads.bootstrap import interval
+from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.models import _rounded, _rxnmapper
-
-# --- Subject or distractor? -----------------------------------------------------------------------------
-
-
-# --- The census of head types ---------------------------------------------------------------------------
-
-
-# --- Chemistry: which atom becomes which? ---------------------------------------------------------------
 
 # For each family: what ends the left chain, what leaves it, what begins the right chain.
 FAMILIES = {
@@ -31,7 +24,10 @@ FAMILIES = {
     "amine": ("C", "Br", "N"),
     "thioether": ("C", "I", "S"),
 }
+
+
 _LINKS = ("C(F)", "C(=O)", "O", "S")  # never two of them side by side
+
 
 Units = list[tuple[str, int]]  # a piece of a chain, as C(F), and the number of its first atom
 
@@ -144,3 +140,14 @@ def atom_mapping(family: str, n_reactions: int, seed: int) -> dict:
         "high": _rounded(high),
         "chance": {"any atom": any_atom, "same element": same_element},
     }
+
+
+EXPERIMENT = Experiment(
+    "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
+    {
+        family: partial(atom_mapping, family=family, n_reactions=100, seed=seed)
+        for seed, family in enumerate(FAMILIES)
+    },
+    seeds=(),
+    packages=("rxnmapper",),
+)
