@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from manyheads import bootstrap, cost, results, sweeps_gpt
-from manyheads.experiments import runner
+from manyheads.experiments import induction_from_scratch, runner
 from manyheads.transformer import RotaryAttention
 
 load = cache(results.load)
@@ -174,7 +174,7 @@ def test_a_stored_score_comes_back_when_it_is_measured_again():
 
 
 def test_pairs_can_only_be_known_from_the_sequence_itself():
-    task = sweeps_gpt.Pairs()
+    task = induction_from_scratch.Pairs()
     (said,), target = task.draw(sweeps_gpt.stream(5), 400)
     for sequence, wanted in zip(said.tolist(), target.tolist(), strict=True):
         pairs = dict(zip(sequence[:8:2], sequence[1:8:2], strict=True))
@@ -192,7 +192,7 @@ TWO_LAYERS = ["2 layers, h=1", "2 layers, h=4"]
 
 @pytest.mark.parametrize("setting", ONE_LAYER)
 def test_one_layer_does_not_learn_what_stood_beside_a_word_however_many_its_heads(setting):
-    assert every("induction-from-scratch", setting, "accuracy").max() < sweeps_gpt.Pairs().chance
+    assert every("induction-from-scratch", setting, "accuracy").max() < induction_from_scratch.Pairs().chance
 
 
 @pytest.mark.parametrize("setting", TWO_LAYERS)

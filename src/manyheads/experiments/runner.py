@@ -21,6 +21,7 @@ from manyheads.experiments import (
     convolution,
     heads_cost,
     induction_ablation,
+    induction_from_scratch,
     induction_heads,
     kernels,
     lookup,
@@ -50,21 +51,7 @@ EXPERIMENTS = {
     "induction-heads": induction_heads.EXPERIMENT,
     "induction-ablation": induction_ablation.EXPERIMENT,
     "sink": sink.EXPERIMENT,
-    "induction-from-scratch": Experiment(
-        "Does a small decoder learn what stood beside a word before: with two layers, with more heads?",
-        {
-            f"{layers} layer{'s'[: layers - 1]}, h={h}{more}": partial(
-                sweeps_gpt.from_scratch, n_layers=layers, n_heads=h, steps=steps
-            )
-            for layers, h, steps, more in (
-                (1, 1, 1000, ""),
-                (1, 4, 1000, ""),
-                (1, 4, 2000, ", 2x training"),
-                (2, 1, 1000, ""),
-                (2, 4, 1000, ""),
-            )
-        },
-    ),
+    "induction-from-scratch": induction_from_scratch.EXPERIMENT,
     "decode-time": Experiment(
         "What does a cache save, and what do shared K/V heads save?",
         {
