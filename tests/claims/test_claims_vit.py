@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import results, sweeps_vit
+from manyheads import results
 from manyheads.bootstrap import interval
 from manyheads.data import digits, square_photo
+from manyheads.experiments import vit_distance
 from manyheads.experiments.convolution import SOBEL
 from manyheads.vit import cut, load_vit_small
 
@@ -161,7 +162,7 @@ def test_the_stored_distances_are_those_of_the_model():
     trace = real().trace(square_photo("coffee"))[1]
     stored = setting("vit-distance", "trained")
     wanted = np.array(stored["distance"])[stored["photos"].index("coffee")]
-    np.testing.assert_allclose(14 * sweeps_vit.patch_distance(trace), wanted, atol=0.01)
+    np.testing.assert_allclose(14 * vit_distance.patch_distance(trace), wanted, atol=0.01)
     weights = torch.stack(trace.weights)[..., 1:, 1:].numpy()
     weights = weights / weights.sum(-1, keepdims=True)
     patches = np.exp(-(weights * np.log(weights.clip(1e-300))).sum(-1)).mean(-1)

