@@ -7,7 +7,7 @@ from scipy.ndimage import sobel
 from scipy.stats import spearmanr
 
 from manyheads import data, sweeps_vit
-from manyheads.experiments import vit_distance
+from manyheads.experiments import vit_digits, vit_distance
 from manyheads.transformer import Trace
 
 
@@ -114,13 +114,13 @@ def test_a_planted_preference_is_found_and_no_other(planted):
 
 @pytest.mark.parametrize("n_heads", [1, 4, 16])
 def test_the_number_of_heads_changes_no_number_of_parameters(n_heads):
-    model = sweeps_vit.small_vit(2, n_heads)
+    model = vit_digits.small_vit(2, n_heads)
     assert sum(p.numel() for p in model.parameters()) == 18_218
     assert model.vit.stack.blocks[0].attention.n_heads == n_heads
 
 
 def test_learning_digits_beats_chance_and_measures_every_head():
-    found = sweeps_vit.from_scratch("digits", n_heads=2, steps=150, seeds=[0, 1])
+    found = vit_digits.from_scratch("digits", n_heads=2, steps=150, seeds=[0, 1])
     assert min(found["per_seed"]["test"]) > 0.3
     assert [tuple(one.shape) for one in found["distance"]] == [(2, 2)] * 2
     assert all(0.3 < one.min() < one.max() < 1.3 for one in found["distance"])

