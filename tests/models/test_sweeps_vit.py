@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import sobel
 from scipy.stats import spearmanr
 
-from manyheads import data, sweeps_vit
-from manyheads.experiments import vit_digits, vit_distance
+from manyheads import data
+from manyheads.experiments import vit_digits, vit_distance, vit_edges
 from manyheads.transformer import Trace
 
 
@@ -64,27 +64,27 @@ def test_edges_are_those_of_scipy_in_each_patch():
     by_patch = [
         a.reshape(16, 14, 16, 14).mean((1, 3)) for a in (np.hypot(upright, level), abs(upright), abs(level))
     ]
-    np.testing.assert_allclose(sweeps_vit.edges(picture), by_patch[0], atol=1e-12)
+    np.testing.assert_allclose(vit_edges.edges(picture), by_patch[0], atol=1e-12)
     np.testing.assert_allclose(
-        sweeps_vit.uprightness(picture), (by_patch[1] - by_patch[2]) / (by_patch[1] + by_patch[2]), atol=1e-9
+        vit_edges.uprightness(picture), (by_patch[1] - by_patch[2]) / (by_patch[1] + by_patch[2]), atol=1e-9
     )
     np.testing.assert_allclose(
-        sweeps_vit.contrast(picture), grey.reshape(16, 14, 16, 14).std((1, 3)), atol=1e-9
+        vit_edges.contrast(picture), grey.reshape(16, 14, 16, 14).std((1, 3)), atol=1e-9
     )
 
 
 def test_stripes_have_a_direction_and_a_plain_picture_has_no_edges():
     stripes = (torch.arange(224) // 3 % 2).double().expand(3, 224, 224)  # upright ones
-    assert (sweeps_vit.uprightness(stripes) == 1).all()
-    assert (sweeps_vit.uprightness(stripes.mT) == -1).all()
+    assert (vit_edges.uprightness(stripes) == 1).all()
+    assert (vit_edges.uprightness(stripes.mT) == -1).all()
     plain = torch.full((3, 224, 224), 0.3, dtype=torch.float64)
-    for measure in sweeps_vit.MAPS.values():
+    for measure in vit_edges.MAPS.values():
         assert measure(plain).abs().max() < 1e-7
 
 
 def test_correlation_is_spearmans_for_every_move():
     one, other = weights(2, 5, 7), weights(2, 5, 7, seed=1).round(decimals=1)  # the second has ties
-    found = sweeps_vit.correlation_when_moved(one, other)
+    found = vit_edges.correlation_when_moved(one, other)
     for i, down, right in ((0, 0, 0), (1, 2, 0), (0, 0, 3), (1, 4, 6)):
         moved = np.roll(other[i].numpy(), (down, right), (0, 1))
         wanted = spearmanr(one[i].numpy().ravel(), moved.ravel()).statistic
@@ -97,13 +97,13 @@ def planted(monkeypatch):
     names = list(data.PHOTOS)[:6]
     monkeypatch.setattr(data, "PHOTOS", {name: data.PHOTOS[name] for name in names})
     got = weights(6, 1, 7, 16, 16)
-    strong = torch.stack([sweeps_vit.edges(data.square_photo(name)) for name in names])
+    strong = torch.stack([vit_edges.edges(data.square_photo(name)) for name in names])
     got[:, 0, 0], got[:, 0, 1] = strong + 0.01 * got[:, 0, 0], -strong
-    monkeypatch.setattr(sweeps_vit, "received", lambda trained: got)
+    monkeypatch.setattr(vit_edges, "received", lambda trained: got)
 
 
 def test_a_planted_preference_is_found_and_no_other(planted):
-    found = sweeps_vit.preference("edges", trained=True, draws=400)
+    found = vit_edges.preference("edges", trained=True, draws=400)
     mean = found["correlation"].mean(0)[0]
     assert mean[0] > 0.9
     assert mean[1] < -0.99

