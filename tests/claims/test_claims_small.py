@@ -7,8 +7,9 @@ from scipy.stats import spearmanr
 from torch.func import functional_call
 from transformers import DistilBertConfig, MobileBertConfig
 
-from manyheads import bert, compress, heads, results, sweeps_small
+from manyheads import bert, compress, heads, results
 from manyheads.bootstrap import interval
+from manyheads.experiments import retrieval
 
 
 def settings(name):
@@ -116,7 +117,7 @@ def test_a_mask_saves_no_time_and_a_knife_does():
 def test_the_task_is_far_above_chance():
     whole = pruned("gradient", 0)
     assert whole.mean() == pytest.approx(0.72, abs=0.03)
-    assert sweeps_small.chance(len(whole)) < 0.04
+    assert retrieval.chance(len(whole)) < 0.04
 
 
 def test_no_head_of_minilm_matters_much_alone():
@@ -233,7 +234,7 @@ def test_two_heads_a_layer_are_far_from_intact_and_barely_ahead_of_none():
 
 
 def test_no_attention_at_all_still_finds_texts():
-    assert interval(cut("no attention"))[0] > 10 * sweeps_small.chance(150)
+    assert interval(cut("no attention"))[0] > 10 * retrieval.chance(150)
 
 
 def test_twelve_heads_anywhere_beat_two_in_every_layer_by_leave_one_out_and_not_by_gradient():

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from manyheads import compress, cost, heads, sweeps_small
+from manyheads.experiments import retrieval
 from manyheads.training import stream
 
 TEXTS = [
@@ -22,11 +23,11 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def few_texts(monkeypatch):
-    monkeypatch.setattr(sweeps_small, "_texts", lambda half: TEXTS[half:])
+    monkeypatch.setattr(retrieval, "_texts", lambda half: TEXTS[half:])
 
 
 def model():
-    return sweeps_small._minilm()
+    return retrieval._minilm()
 
 
 def some_gates(seed=3, share=0.4):
@@ -36,18 +37,18 @@ def some_gates(seed=3, share=0.4):
 def test_ranks_by_hand():
     query = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
     answer = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    assert sweeps_small.ranks(torch.cat([query, answer])).tolist() == [1, 2, 3]
+    assert retrieval.ranks(torch.cat([query, answer])).tolist() == [1, 2, 3]
 
 
 def test_chance_is_what_random_orders_give():
     order = torch.rand(100_000, 7, generator=stream(0)).argsort(1)
     rank = 1 + order[:, 0]
-    assert sweeps_small.chance(7) == pytest.approx((1 / rank).mean().item(), abs=0.005)
-    assert sweeps_small.chance(1) == 1
+    assert retrieval.chance(7) == pytest.approx((1 / rank).mean().item(), abs=0.005)
+    assert retrieval.chance(1) == 1
 
 
 def test_starting_late_reads_what_starting_early_reads():
-    task = sweeps_small.Retrieval(0)
+    task = retrieval.Retrieval(0)
     texts = [text[0] for text in TEXTS] + [" ".join(text[1:]) for text in TEXTS]
     whole = model().sentence_vectors(texts)
     torch.testing.assert_close(task.vectors(heads.all_on(model())), whole, rtol=0, atol=1e-5)
@@ -56,19 +57,19 @@ def test_starting_late_reads_what_starting_early_reads():
         gates[layer] = some_gates()[layer]
         ids, mask = model().tokenize(texts)
         masked = functional_call(model(), heads.gated(model(), gates), (ids, mask))
-        wanted = sweeps_small.pooled(masked, mask)
+        wanted = retrieval.pooled(masked, mask)
         torch.testing.assert_close(task.vectors(gates), wanted, rtol=0, atol=1e-5)
         assert (wanted - whole).abs().max() > 1e-3
 
 
 def test_only_the_beginning_of_a_text_is_read():
     long = "word " * 200
-    ((_, ids, _, _),) = sweeps_small.Reading([long]).batches
-    assert ids.shape == (1, sweeps_small.N_WORDS + 2)
+    ((_, ids, _, _),) = retrieval.Reading([long]).batches
+    assert ids.shape == (1, retrieval.N_WORDS + 2)
 
 
 def test_mrr_loss_and_likeness_are_plain_formulas():
-    task, gates = sweeps_small.Retrieval(0), some_gates()
+    task, gates = retrieval.Retrieval(0), some_gates()
     query, answer = task.vectors(gates).double().chunk(2)
     cosine = (query @ answer.T).numpy()
     rank = [1 + sum(row > row[i]) for i, row in enumerate(cosine)]
@@ -92,7 +93,7 @@ def test_the_gradient_rankings_are_differences_with_and_without_their_sign():
                 gates = heads.all_on(model())
                 gates[layer][head] = value
                 out = functional_call(model(), heads.gated(model(), gates), (ids, mask))
-                vectors = sweeps_small.pooled(out, mask)
+                vectors = retrieval.pooled(out, mask)
                 losses.append(F.cross_entropy(20 * (vectors[1:] @ vectors[0]), torch.tensor(0)).item())
             slopes.append((losses[1] - losses[0]) / 0.1)
         assert found[layer][head] == pytest.approx(np.mean(np.abs(slopes)), rel=0.03)
@@ -135,27 +136,27 @@ def test_the_best_two_of_a_layer_are_the_best_of_that_layer():
 
 
 def test_as_many_a_layer_are_ranked_layer_by_layer():
-    sweeps_small._half.cache_clear()
+    retrieval._half.cache_clear()
     few = sweeps_small.prune_evenly("norm of W_o", a_layer=[1, 12])["ranks"]
     best = [(one == one.max()).float() for one in sweeps_small.norm_ranking()]
     for gates, found in zip((best, heads.all_on(model())), few, strict=True):
-        assert found.tolist() == sweeps_small.ranks(sweeps_small._half(1).vectors(gates)).tolist()
-    sweeps_small._half.cache_clear()
+        assert found.tolist() == retrieval.ranks(retrieval._half(1).vectors(gates)).tolist()
+    retrieval._half.cache_clear()
 
 
 def test_a_short_training_brings_the_vectors_nearer():
-    sweeps_small._lessons.cache_clear()
+    retrieval._lessons.cache_clear()
     stack = sweeps_small.shrunk(a_layer=2, ranking="norm of W_o")
     trained = sweeps_small._retrained(stack, 15, 3e-4, seed=0)
-    reading = sweeps_small.Reading([sentence for text in TEXTS for sentence in text])
+    reading = retrieval.Reading([sentence for text in TEXTS for sentence in text])
     wanted, before, after = (reading.vectors(one) for one in (model().stack, stack, trained))
     assert compress.directions(after, wanted) < 0.8 * compress.directions(before, wanted)
     assert not any(p.requires_grad for p in trained.parameters())
-    sweeps_small._lessons.cache_clear()
+    retrieval._lessons.cache_clear()
 
 
 def test_lessons_compare_vectors_and_maps_of_real_tokens():
-    sweeps_small._lessons.cache_clear()
+    retrieval._lessons.cache_clear()
     lessons = sweeps_small.Lessons(maps=10)
     (words, mask), target = lessons.draw(stream(1), 5)
     torch.manual_seed(0)
@@ -177,7 +178,7 @@ def test_lessons_compare_vectors_and_maps_of_real_tokens():
     few = sweeps_small.Student(2).double()(words, mask)
     with pytest.raises(ValueError, match="head by head"):
         lessons.loss(few, lessons.draw(stream(1), 5)[1])
-    sweeps_small._lessons.cache_clear()
+    retrieval._lessons.cache_clear()
 
 
 def test_students_have_equally_many_parameters_whatever_their_heads():
