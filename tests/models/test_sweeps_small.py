@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from manyheads import compress, cost, heads, sweeps_small
-from manyheads.experiments import retrieval
+from manyheads.experiments import prune_rankings, retrieval
 from manyheads.training import stream
 
 TEXTS = [
@@ -82,7 +82,7 @@ def test_mrr_loss_and_likeness_are_plain_formulas():
 
 
 def test_the_gradient_rankings_are_differences_with_and_without_their_sign():
-    found, signed = sweeps_small.gradient_ranking(), sweeps_small.signed_gradient_ranking()
+    found, signed = prune_rankings.gradient_ranking(), prune_rankings.signed_gradient_ranking()
     for layer, head in ((0, 7), (5, 3)):
         slopes = []
         for at in range(len(TEXTS)):
@@ -101,7 +101,7 @@ def test_the_gradient_rankings_are_differences_with_and_without_their_sign():
 
 
 def test_the_norm_ranking_is_a_loop_over_columns():
-    found = sweeps_small.norm_ranking()
+    found = prune_rankings.norm_ranking()
     for layer, head in ((0, 0), (2, 11), (5, 4)):
         weight = model().stack.blocks[layer].attention.out_proj.weight
         columns = weight[:, 32 * head : 32 * head + 32]
@@ -111,7 +111,7 @@ def test_the_norm_ranking_is_a_loop_over_columns():
 def test_shapes_keep_what_they_say():
     counts = {}
     for name, kept in sweeps_small.SHAPES.items():
-        stack = sweeps_small.shrunk(**kept | ({"ranking": "norm of W_o"} if "layers" not in kept else {}))
+        stack = prune_rankings.shrunk(**kept | ({"ranking": "norm of W_o"} if "layers" not in kept else {}))
         gates = heads.all_on(stack)
         counts[name] = (len(stack.blocks), [len(gate) for gate in gates])
     assert counts["intact"] == (6, [12] * 6)
@@ -125,9 +125,9 @@ def test_shapes_keep_what_they_say():
 
 
 def test_the_best_two_of_a_layer_are_the_best_of_that_layer():
-    stack = sweeps_small.shrunk(a_layer=2, ranking="norm of W_o")
+    stack = prune_rankings.shrunk(a_layer=2, ranking="norm of W_o")
     for block, whole, importance in zip(
-        stack.blocks, model().stack.blocks, sweeps_small.norm_ranking(), strict=True
+        stack.blocks, model().stack.blocks, prune_rankings.norm_ranking(), strict=True
     ):
         best = importance.topk(2).indices.sort().values
         wanted = whole.attention.out_proj.weight.unflatten(1, (12, 32))[:, best].flatten(1)
@@ -137,8 +137,8 @@ def test_the_best_two_of_a_layer_are_the_best_of_that_layer():
 
 def test_as_many_a_layer_are_ranked_layer_by_layer():
     retrieval._half.cache_clear()
-    few = sweeps_small.prune_evenly("norm of W_o", a_layer=[1, 12])["ranks"]
-    best = [(one == one.max()).float() for one in sweeps_small.norm_ranking()]
+    few = prune_rankings.prune_evenly("norm of W_o", a_layer=[1, 12])["ranks"]
+    best = [(one == one.max()).float() for one in prune_rankings.norm_ranking()]
     for gates, found in zip((best, heads.all_on(model())), few, strict=True):
         assert found.tolist() == retrieval.ranks(retrieval._half(1).vectors(gates)).tolist()
     retrieval._half.cache_clear()
@@ -146,7 +146,7 @@ def test_as_many_a_layer_are_ranked_layer_by_layer():
 
 def test_a_short_training_brings_the_vectors_nearer():
     retrieval._lessons.cache_clear()
-    stack = sweeps_small.shrunk(a_layer=2, ranking="norm of W_o")
+    stack = prune_rankings.shrunk(a_layer=2, ranking="norm of W_o")
     trained = sweeps_small._retrained(stack, 15, 3e-4, seed=0)
     reading = retrieval.Reading([sentence for text in TEXTS for sentence in text])
     wanted, before, after = (reading.vectors(one) for one in (model().stack, stack, trained))

