@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from manyheads import compress, heads, timing
 from manyheads.attention import MultiHeadAttention
+from manyheads.experiments.keep_few import SHAPES
 from manyheads.experiments.prune_rankings import RANKINGS, shrunk
 from manyheads.experiments.retrieval import (
     _half,
@@ -51,52 +52,6 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 # --- Few heads, few layers, and a short training after the cut --------------------------------------------
 
 
-def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
-    """Shrink MiniLM, and train what is left to give the whole model's vectors again.
-
-    Parameters
-    ----------
-    steps : int
-        Of 12 sentences each, out of the first half of the texts. Embeddings stay as they are.
-    lr : float
-    seeds : sequence of int
-        Each draws its own sentences.
-    **kept
-        As in :func:`shrunk`.
-
-    Returns
-    -------
-    dict
-        ``parameters`` of the blocks; ``ranks`` of the other half's queries without training, and a row a seed
-        in ``ranks_trained``; ``per_seed``: ``mrr``.
-    """
-    stack, reading = shrunk(**kept), _half(1).reading
-    before = ranks(reading.vectors(stack))
-    after = [ranks(reading.vectors(_retrained(stack, steps, lr, seed))) for seed in seeds]
-    return {
-        "parameters": sum(p.numel() for p in stack.parameters()),
-        "ranks": before,
-        "ranks_trained": after,
-        "per_seed": {"mrr": [float((1 / one).mean()) for one in after]},
-    }
-
-
-def _retrained(stack: Stack, steps: int, lr: float, seed: int) -> Stack:
-    model, student = _minilm(), copy.deepcopy(stack).requires_grad_()
-    ids, mask, vectors = _lessons(0, n_tokens=24)
-
-    def loss(student: Stack, rows: Tensor) -> Tensor:
-        longest = mask[rows].sum(1).max()
-        real = mask[rows, :longest]
-        found = student(model.embed(ids[rows, :longest]), real[:, None, :])
-        return compress.directions(pooled(found, real), vectors[rows])
-
-    random = stream(seed)
-    batches = (torch.randint(len(ids), (12,), generator=random) for _ in range(steps))
-    compress.distil(student, loss, batches, lr=lr)
-    return student.requires_grad_(False)
-
-
 def int8() -> dict:
     """Let MiniLM with weights of one byte, which another runtime runs, find the second half's texts.
 
@@ -126,18 +81,6 @@ def _int8_session():
 def _run_int8(session, ids: Tensor, mask: Tensor) -> Tensor:
     inputs = {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": torch.zeros_like(ids)}
     return torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
-
-
-SHAPES = {
-    "intact": {},
-    "6 heads a layer": {"a_layer": 6},
-    "2 heads a layer": {"a_layer": 2},
-    "1 head a layer": {"a_layer": 1},
-    "no attention": {"a_layer": 0},
-    "12 heads in all": {"in_all": 12},
-    "4 of 6 layers": {"layers": [0, 2, 3, 5]},
-    "3 of 6 layers": {"layers": [0, 2, 5]},
-}
 
 
 def prune_time(n_tokens: int, rounds: int) -> dict:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from manyheads import compress, cost, heads, sweeps_small
-from manyheads.experiments import prune_rankings, retrieval
+from manyheads.experiments import keep_few, prune_rankings, retrieval
 from manyheads.training import stream
 
 TEXTS = [
@@ -110,7 +110,7 @@ def test_the_norm_ranking_is_a_loop_over_columns():
 
 def test_shapes_keep_what_they_say():
     counts = {}
-    for name, kept in sweeps_small.SHAPES.items():
+    for name, kept in keep_few.SHAPES.items():
         stack = prune_rankings.shrunk(**kept | ({"ranking": "norm of W_o"} if "layers" not in kept else {}))
         gates = heads.all_on(stack)
         counts[name] = (len(stack.blocks), [len(gate) for gate in gates])
@@ -147,7 +147,7 @@ def test_as_many_a_layer_are_ranked_layer_by_layer():
 def test_a_short_training_brings_the_vectors_nearer():
     retrieval._lessons.cache_clear()
     stack = prune_rankings.shrunk(a_layer=2, ranking="norm of W_o")
-    trained = sweeps_small._retrained(stack, 15, 3e-4, seed=0)
+    trained = keep_few._retrained(stack, 15, 3e-4, seed=0)
     reading = retrieval.Reading([sentence for text in TEXTS for sentence in text])
     wanted, before, after = (reading.vectors(one) for one in (model().stack, stack, trained))
     assert compress.directions(after, wanted) < 0.8 * compress.directions(before, wanted)

