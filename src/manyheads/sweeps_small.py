@@ -4,16 +4,13 @@ The task is retrieval: a news text's first sentence is to find the rest of that 
 are ranked on one half of the texts and judged on the other.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from manyheads import compress, heads, timing
+from manyheads import compress, heads
 from manyheads.attention import MultiHeadAttention
 from manyheads.experiments.retrieval import (
     _half,
@@ -40,51 +37,6 @@ Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
 
 
 # --- Students ---------------------------------------------------------------------------------------------
-
-
-_LOAD = """
-import time
-from pathlib import Path
-from manyheads.{room} import {loader}
-
-def peak():
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-before, start = peak(), time.process_time()
-{loader}()
-print(time.process_time() - start, before, peak())
-"""
-
-
-def loading(room: str, loader: str, rounds: int) -> dict:
-    """Load a model, each time in a process of its own, as whoever opens a chapter does. Linux only.
-
-    Parameters
-    ----------
-    room, loader : str
-        The function and where it lives, as ``bert`` and ``load_minilm``.
-    rounds : int
-
-    Returns
-    -------
-    dict
-        ``seconds`` of CPU time on one thread: median and quartiles. Of the last round: ``before_bytes``, the
-        most memory that the process had held before, with the libraries, and ``peak_bytes``, in the end.
-    """
-    command = [sys.executable, "-c", _LOAD.format(room=room, loader=loader)]
-    found = []
-    for _ in range(rounds):
-        done = subprocess.run(
-            command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True
-        )
-        found.append([float(number) for number in done.stdout.split()])
-    seconds, before, peak = zip(*found, strict=True)
-    return {
-        "seconds": list(timing.spread(seconds)),
-        "before_bytes": int(before[-1]),
-        "peak_bytes": int(peak[-1]),
-    }
 
 
 class Student(nn.Module):

