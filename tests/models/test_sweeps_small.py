@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from manyheads import compress, cost, heads, sweeps_small
-from manyheads.experiments import keep_few, prune_rankings, retrieval
+from manyheads.experiments import keep_few, prune_rankings, retrieval, students
 from manyheads.training import stream
 
 TEXTS = [
@@ -157,10 +157,10 @@ def test_a_short_training_brings_the_vectors_nearer():
 
 def test_lessons_compare_vectors_and_maps_of_real_tokens():
     retrieval._lessons.cache_clear()
-    lessons = sweeps_small.Lessons(maps=10)
+    lessons = students.Lessons(maps=10)
     (words, mask), target = lessons.draw(stream(1), 5)
     torch.manual_seed(0)
-    student = sweeps_small.Student(12).double()
+    student = students.Student(12).double()
     vectors, weights = student(words, mask)
     rows = torch.randint(len(lessons.ids), (5,), generator=stream(1))
     _, trace = model().trace(lessons.ids[rows], lessons.real[rows])
@@ -170,19 +170,19 @@ def test_lessons_compare_vectors_and_maps_of_real_tokens():
     square = ((weights - maps) ** 2)[both[None, :, None].expand_as(maps)].mean()
     by_hand = 1 - (vectors * wanted).sum(-1).mean() + 10 * square
     assert lessons.loss((vectors, weights), target).item() == pytest.approx(by_hand.item(), rel=1e-4)
-    plain = sweeps_small.Lessons(maps=0)
+    plain = students.Lessons(maps=0)
     _, target = plain.draw(stream(1), 5)
     assert plain.loss((vectors, weights), target).item() == pytest.approx(
         1 - (vectors * wanted).sum(-1).mean().item(), rel=1e-4
     )
-    few = sweeps_small.Student(2).double()(words, mask)
+    few = students.Student(2).double()(words, mask)
     with pytest.raises(ValueError, match="head by head"):
         lessons.loss(few, lessons.draw(stream(1), 5)[1])
     retrieval._lessons.cache_clear()
 
 
 def test_students_have_equally_many_parameters_whatever_their_heads():
-    sizes = {h: sum(p.numel() for p in sweeps_small.Student(h).parameters()) for h in (0, 1, 2, 4, 8, 12)}
+    sizes = {h: sum(p.numel() for p in students.Student(h).parameters()) for h in (0, 1, 2, 4, 8, 12)}
     assert len({sizes[h] for h in (1, 2, 4, 8, 12)}) == 1
     assert sizes[12] - sizes[0] == 2 * cost.parameters(48, 12)
 

