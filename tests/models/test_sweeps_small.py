@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from manyheads import compress, cost, heads, sweeps_small
-from manyheads.experiments import keep_few, prune_rankings, retrieval, students
+from manyheads.experiments import keep_few, prune_lookup, prune_rankings, retrieval, students
 from manyheads.training import stream
 
 TEXTS = [
@@ -189,7 +189,7 @@ def test_students_have_equally_many_parameters_whatever_their_heads():
 
 def test_pruning_the_lookup_layer_never_beats_the_truth(monkeypatch):
     monkeypatch.setattr(sweeps_small, "TEST_SIZE", 200)  # it holds for examples of any number
-    found = sweeps_small.prune_lookup(30, seeds=[0])["per_seed"]
+    found = prune_lookup.prune_lookup(30, seeds=[0])["per_seed"]
     for n in range(9):
         guesses = [found[f"{way} {n}"][0] for way in ("leave one out", "greedy", "gradient", "random")]
         assert max(guesses) <= found[f"best {n}"][0]
@@ -202,7 +202,7 @@ def test_the_lookup_layers_heads_are_ranked_on_other_examples_than_judge_them():
     task = sweeps_small.Lookup()
     layer = sweeps_small.MultiHeadAttention(task.d_model, 8).double()
     rank, judge = (task.draw(stream(seed), 64) for seed in (1, 2))
-    found = sweeps_small._ways_to_prune(layer, task, rank, judge)
+    found = prune_lookup._ways_to_prune(layer, task, rank, judge)
 
     def accuracy(batch, kept):
         gates = [torch.tensor([float(head in kept) for head in range(8)], dtype=torch.float64)]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from manyheads import results, sweeps_small, timing
+from manyheads import results, timing
 from manyheads.experiments import (
     bert_census,
     bert_templates,
@@ -31,6 +31,7 @@ from manyheads.experiments import (
     lookup,
     masked_lm,
     nearest,
+    prune_lookup,
     prune_rankings,
     prune_time,
     rank,
@@ -74,10 +75,7 @@ EXPERIMENTS = {
     "prune-time": prune_time.EXPERIMENT,
     "loading-time": loading_time.EXPERIMENT,
     "students": students.EXPERIMENT,
-    "prune-lookup": Experiment(
-        "Which heads of a small layer are best kept, of all 256 ways?",
-        {"h=8": partial(sweeps_small.prune_lookup, steps=600)},
-    ),
+    "prune-lookup": prune_lookup.EXPERIMENT,
 }
 
 

@@ -1,36 +1,19 @@
-"""What the sweeps of chapter 8 measure: MiniLM with fewer heads, with fewer layers, and its students.
-
-The task is retrieval: a news text's first sentence is to find the rest of that text among all others. Heads
-are ranked on one half of the texts and judged on the other.
-"""
+"""Which heads of a small layer are best kept, of all 256 ways?"""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 from torch.func import functional_call
 
 from manyheads import heads
 from manyheads.attention import MultiHeadAttention
+from manyheads.experiments.experiment import Experiment
 from manyheads.heads import Gates
 from manyheads.tasks import Lookup
 from manyheads.training import TEST_SEED, TEST_SIZE, fit, stream
 
 Batch = tuple[tuple[Tensor, ...], Tensor]  # of a task: inputs and target
-
-
-# --- The task -------------------------------------------------------------------------------------------
-
-
-# --- Rankings -------------------------------------------------------------------------------------------
-
-
-# --- Few heads, few layers, and a short training after the cut --------------------------------------------
-
-
-# --- Students ---------------------------------------------------------------------------------------------
-
-
-# --- A layer small enough for the whole truth ---------------------------------------------------------------
 
 
 def prune_lookup(steps: int, *, seeds: Sequence[int]) -> dict:
@@ -89,3 +72,9 @@ def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, rank: Batch, judge: 
         fewer = [(*greedy[:i], False, *greedy[i + 1 :]) for i in range(layer.n_heads) if greedy[i]]
         greedy = max(fewer, key=seen.get, default=greedy)
     return found
+
+
+EXPERIMENT = Experiment(
+    "Which heads of a small layer are best kept, of all 256 ways?",
+    {"h=8": partial(prune_lookup, steps=600)},
+)
