@@ -426,7 +426,8 @@ def test_one_head_is_no_sobel_filter_and_two_are():
 
 def test_no_single_head_comes_nearer_to_sobel_than_the_stored_one():
     """Heads are averages: whatever a head looks at, and with the best gain and bias, it leaves no less."""
-    from manyheads.tasks import left_over, photo
+    from manyheads.data import photo
+    from manyheads.tasks import left_over
 
     grey = photo(4).mean(-1)
     wanted = torch.nn.functional.conv2d(grey[None, None], convolution.SOBEL[None, None])[0, 0].flatten()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads import bootstrap, cost, results, sweeps_gpt
+from manyheads import bootstrap, cost, results, training
 from manyheads.experiments import induction_from_scratch, runner
 from manyheads.transformer import RotaryAttention
 
@@ -175,7 +175,7 @@ def test_a_stored_score_comes_back_when_it_is_measured_again():
 
 def test_pairs_can_only_be_known_from_the_sequence_itself():
     task = induction_from_scratch.Pairs()
-    (said,), target = task.draw(sweeps_gpt.stream(5), 400)
+    (said,), target = task.draw(training.stream(5), 400)
     for sequence, wanted in zip(said.tolist(), target.tolist(), strict=True):
         pairs = dict(zip(sequence[:8:2], sequence[1:8:2], strict=True))
         assert len({*pairs, *pairs.values()}) == 8

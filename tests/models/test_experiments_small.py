@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from manyheads import compress, cost, heads, sweeps_small
+from manyheads import compress, cost, heads
 from manyheads.experiments import keep_few, prune_lookup, prune_rankings, retrieval, students
 from manyheads.training import stream
 
@@ -23,7 +23,8 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def few_texts(monkeypatch):
-    monkeypatch.setattr(retrieval, "_texts", lambda half: TEXTS[half:])
+    for file in (retrieval, prune_rankings):
+        monkeypatch.setattr(file, "_texts", lambda half: TEXTS[half:])
 
 
 def model():
@@ -188,7 +189,7 @@ def test_students_have_equally_many_parameters_whatever_their_heads():
 
 
 def test_pruning_the_lookup_layer_never_beats_the_truth(monkeypatch):
-    monkeypatch.setattr(sweeps_small, "TEST_SIZE", 200)  # it holds for examples of any number
+    monkeypatch.setattr(prune_lookup, "TEST_SIZE", 200)  # it holds for examples of any number
     found = prune_lookup.prune_lookup(30, seeds=[0])["per_seed"]
     for n in range(9):
         guesses = [found[f"{way} {n}"][0] for way in ("leave one out", "greedy", "gradient", "random")]
@@ -199,8 +200,8 @@ def test_pruning_the_lookup_layer_never_beats_the_truth(monkeypatch):
 
 
 def test_the_lookup_layers_heads_are_ranked_on_other_examples_than_judge_them():
-    task = sweeps_small.Lookup()
-    layer = sweeps_small.MultiHeadAttention(task.d_model, 8).double()
+    task = prune_lookup.Lookup()
+    layer = prune_lookup.MultiHeadAttention(task.d_model, 8).double()
     rank, judge = (task.draw(stream(seed), 64) for seed in (1, 2))
     found = prune_lookup._ways_to_prune(layer, task, rank, judge)
 
