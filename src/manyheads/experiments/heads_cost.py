@@ -60,7 +60,7 @@ def heads_cost(
 
 
 EXPERIMENT = Experiment(
-    "How do time and memory grow with heads, with and without stored weights?",
+    __doc__,
     {
         f"{regime}, n={n}": partial(
             heads_cost, n_heads=[1, 2, 4, 8, 16, 32, 64], n_tokens=n, rounds=5, **held
@@ -73,4 +73,5 @@ EXPERIMENT = Experiment(
         for n in (512, 2048)
     },
     seeds=(),
+    alone=True,
 )

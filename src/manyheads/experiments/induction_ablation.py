@@ -9,8 +9,8 @@ from torch.func import functional_call
 
 from manyheads import heads
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.induction_heads import _by_score, halves, looks_back, ranked, twice
-from manyheads.experiments.models import _smollm2
+from manyheads.experiments.induction_heads import by_score, halves, looks_back, ranked, twice
+from manyheads.experiments.models import smollm2
 from manyheads.experiments.sink import losses, opening
 from manyheads.gpt import Gpt
 from manyheads.training import stream
@@ -116,7 +116,7 @@ def ablated(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Se
         heads' weight that still follows their habit. ``by_position``: the mean loss on each token. ``off``:
         for each seed the heads that were switched off.
     """
-    model, pattern = _smollm2(), looks_back(n_tokens)["induction"]
+    model, pattern = smollm2(), looks_back(n_tokens)["induction"]
     found, by_position, off = [], [], []
     for seed in seeds:
         ids = twice(seed, n_tokens, size)
@@ -129,7 +129,7 @@ def ablated(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Se
         found.append(halves(loss) | {"looks": float(torch.stack(looks).mean())})
         by_position.append(loss.mean(0))
     mean = torch.stack(by_position).mean(0).double().round(decimals=3)
-    return {"per_seed": _by_score(found), "by_position": mean, "off": off}
+    return {"per_seed": by_score(found), "by_position": mean, "off": off}
 
 
 def ablated_on_news(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
@@ -152,7 +152,7 @@ def ablated_on_news(removed: str, n_removed: int, n_tokens: int, size: int, *, s
     dict
         ``per_seed``: the mean ``loss``.
     """
-    model, found = _smollm2(), []
+    model, found = smollm2(), []
     for i, seed in enumerate(seeds):
         ids = opening(model, n_tokens)[i * size : (i + 1) * size]
         logits, _ = without(model, chosen(removed, n_removed, seed), ids)
@@ -161,7 +161,7 @@ def ablated_on_news(removed: str, n_removed: int, n_tokens: int, size: int, *, s
 
 
 EXPERIMENT = Experiment(
-    "What does SmolLM2 lose without these heads, and without as many others?",
+    __doc__,
     {"all heads": partial(ablated, removed="induction", n_removed=0, n_tokens=30, size=4)}
     | {
         f"without {n} {removed}": partial(ablated, removed=removed, n_removed=n, n_tokens=30, size=4)

@@ -112,7 +112,7 @@ def from_scratch(n_layers: int, n_heads: int, steps: int, *, seeds: Sequence[int
 
 
 EXPERIMENT = Experiment(
-    "Does a small decoder learn what stood beside a word before: with two layers, with more heads?",
+    __doc__,
     {
         f"{layers} layer{'s'[: layers - 1]}, h={h}{more}": partial(
             from_scratch, n_layers=layers, n_heads=h, steps=steps

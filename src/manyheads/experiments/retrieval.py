@@ -11,29 +11,59 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manyheads import compress, heads
-from manyheads.bert import Bert, load_minilm
 from manyheads.data import news
+from manyheads.experiments.models import minilm
 from manyheads.heads import Gates
 from manyheads.transformer import Stack
 
 N_WORDS = 48  # so much of a text is read
-
-
 SHARPNESS = 20.0  # factor on cosines before a softmax over texts
 
 
 @cache
-def _texts(half: int) -> list[list[str]]:
-    """Give every second news text, cut into sentences."""
+def texts_of(half: int) -> list[list[str]]:
+    """Give every second news text, so that heads can be judged on others than those that ranked them.
+
+    Parameters
+    ----------
+    half : int
+        0 or 1.
+
+    Returns
+    -------
+    list of list of str
+        The sentences of each text.
+    """
     return news()[half::2]
 
 
-def _queries_and_answers(half: int) -> tuple[list[str], list[str]]:
-    return [text[0] for text in _texts(half)], [" ".join(text[1:]) for text in _texts(half)]
+def queries_and_answers(half: int) -> tuple[list[str], list[str]]:
+    """Cut each text behind its first sentence, which is to find the rest.
+
+    Parameters
+    ----------
+    half : int
+        0 or 1.
+
+    Returns
+    -------
+    queries, answers : list of str
+    """
+    return [text[0] for text in texts_of(half)], [" ".join(text[1:]) for text in texts_of(half)]
 
 
-def _begins(texts: Sequence[str]) -> list[str]:
-    """Cut texts off: no more is read of them."""
+def begins(texts: Sequence[str]) -> list[str]:
+    """Cut texts off: no more is read of them.
+
+    Parameters
+    ----------
+    texts : sequence of str
+
+    Returns
+    -------
+    list of str
+        The first ``N_WORDS`` words of each.
+    """
     return [" ".join(text.split()[:N_WORDS]) for text in texts]
 
 
@@ -96,8 +126,8 @@ class Reading:
     """
 
     def __init__(self, texts: Sequence[str]):
-        model = _minilm()
-        texts = _begins(texts)
+        model = minilm(torch.float32)
+        texts = begins(texts)
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         self.batches = []
         with torch.no_grad():
@@ -154,7 +184,7 @@ class Retrieval:
     """
 
     def __init__(self, half: int):
-        queries, answers = _queries_and_answers(half)
+        queries, answers = queries_and_answers(half)
         self.reading = Reading(queries + answers)
         self._known = {}
 
@@ -173,7 +203,7 @@ class Retrieval:
         key = tuple(map(bool, torch.cat(list(gates))))
         if key not in self._known:
             start = next((i for i, gate in enumerate(gates) if not gate.all()), len(gates))
-            stack = compress.remove_heads(_minilm().stack, gates)
+            stack = compress.remove_heads(minilm(torch.float32).stack, gates)
             self._known[key] = self.reading.vectors(stack, start)
         return self._known[key]
 
@@ -215,25 +245,46 @@ class Retrieval:
         -------
         float
         """
-        whole = self.vectors(heads.all_on(_minilm()))
+        whole = self.vectors(heads.all_on(minilm(torch.float32)))
         return float((self.vectors(gates) * whole).sum(-1).mean())
 
 
 @cache
-def _minilm() -> Bert:
-    return load_minilm()
+def on_half(half: int) -> Retrieval:
+    """Let all settings of a sweep share what MiniLM has read of one half.
 
+    Parameters
+    ----------
+    half : int
+        0 to rank heads, 1 to judge them.
 
-@cache
-def _half(half: int) -> Retrieval:
+    Returns
+    -------
+    Retrieval
+    """
     return Retrieval(half)
 
 
 @cache
-def _lessons(half: int, n_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut one half into sentences, cut these short, and let MiniLM read them: ids, masks, vectors."""
-    model = _minilm()
-    ids, mask = model.tokenize([sentence for text in _texts(half) for sentence in text])
+def lessons(half: int, n_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut one half into sentences and let MiniLM read them: what smaller models then learn to give again.
+
+    Parameters
+    ----------
+    half : int
+        0 or 1.
+    n_tokens : int
+        No more is read of a sentence.
+
+    Returns
+    -------
+    ids : int Tensor of shape (sentence, token)
+    mask : bool Tensor of shape (sentence, token)
+    vectors : Tensor of shape (sentence, d_model)
+        Of length 1.
+    """
+    model = minilm(torch.float32)
+    ids, mask = model.tokenize([sentence for text in texts_of(half) for sentence in text])
     ids, mask = ids[:, :n_tokens], mask[:, :n_tokens]
     with torch.no_grad():
         parts = zip(ids.split(64), mask.split(64), strict=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from manyheads.bert import Bert
 from manyheads.bootstrap import interval
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.models import _rounded, _rxnmapper
+from manyheads.experiments.models import rxnmapper
 
 # For each family: what ends the left chain, what leaves it, what begins the right chain.
 FAMILIES = {
@@ -128,22 +128,22 @@ def atom_mapping(family: str, n_reactions: int, seed: int) -> dict:
     """
     random = np.random.default_rng(seed)
     made = [reaction(family, random) for _ in range(n_reactions)]
-    found, chance = zip(*(finds_the_atom(_rxnmapper(), *one) for one in made), strict=True)
+    found, chance = zip(*(finds_the_atom(rxnmapper(), *one) for one in made), strict=True)
     found = torch.stack(found).numpy()
     low, high = interval(found)
     any_atom, same_element = np.mean(chance, axis=0).tolist()
     return {
         "example": "".join(made[0][0]),
         "n_reactions": n_reactions,
-        "right": _rounded(found.mean(0)),
-        "low": _rounded(low),
-        "high": _rounded(high),
+        "right": found.mean(0).round(3),
+        "low": low.round(3),
+        "high": high.round(3),
         "chance": {"any atom": any_atom, "same element": same_element},
     }
 
 
 EXPERIMENT = Experiment(
-    "Which heads of RXNMapper look from an atom of the product at the atom that it was before?",
+    __doc__,
     {
         family: partial(atom_mapping, family=family, n_reactions=100, seed=seed)
         for seed, family in enumerate(FAMILIES)

@@ -9,7 +9,7 @@ from torch import Tensor
 from manyheads import heads
 from manyheads.data import news
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.models import _smollm2
+from manyheads.experiments.models import smollm2
 from manyheads.gpt import Gpt
 
 START = 0  # <|endoftext|>, which stands before every text here
@@ -71,7 +71,7 @@ def sink(start: bool, n_texts: int, n_tokens: int, window: int) -> dict:
 
     Source: Xiao et al. 2023 (what a window loses with the first token).
     """
-    model = _smollm2()
+    model = smollm2()
     ids = opening(model, n_tokens)[:n_texts, 0 if start else 1 :]
     at = torch.arange(ids.shape[1])
     query, half = at[:, None], ids.shape[1] // 2
@@ -104,7 +104,7 @@ def sink(start: bool, n_texts: int, n_tokens: int, window: int) -> dict:
 
 
 EXPERIMENT = Experiment(
-    "How much does SmolLM2 look at the first token, what does that bring, and can it do without?",
+    __doc__,
     {
         name: partial(sink, start=start, n_texts=24, n_tokens=64, window=16)
         for name, start in (("<|endoftext|> first", True), ("the text's first word first", False))

@@ -36,7 +36,7 @@ def staircase(n_heads: int, ordinary: bool, steps: int, *, seeds: Sequence[int])
 
 
 EXPERIMENT = Experiment(
-    "How much of the four previous vectors can heads copy that each give one average?",
+    __doc__,
     {f"h={h}": partial(staircase, n_heads=h, ordinary=False, steps=600) for h in (1, 2, 3, 4, 12, 24)}
     | {f"h={h}, 4x training": partial(staircase, n_heads=h, ordinary=False, steps=2400) for h in (12, 24)}
     | {"h=1, scores see content": partial(staircase, n_heads=1, ordinary=True, steps=1800)},

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from manyheads import compress
 from manyheads.attention import MultiHeadAttention
 from manyheads.experiments.experiment import Experiment
-from manyheads.experiments.retrieval import _half, _lessons, _minilm, pooled, ranks
+from manyheads.experiments.models import minilm
+from manyheads.experiments.retrieval import lessons, on_half, pooled, ranks
 from manyheads.training import fit
 from manyheads.transformer import Block, FeedForward, Stack
 
@@ -67,14 +68,14 @@ class Lessons:
 
     def __init__(self, maps: float):
         self.maps = maps
-        self.ids, self.real, self.vectors = _lessons(0, n_tokens=20)
+        self.ids, self.real, self.vectors = lessons(0, n_tokens=20)
         self.weights = _third_and_last(self.ids, self.real) if maps else self.vectors[:, :0]
 
     def draw(self, stream: torch.Generator, size: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Draw sentences; a target is the teacher's vector, which tokens are real, and the weights."""
         rows = torch.randint(len(self.ids), (size,), generator=stream)
         target = torch.cat([self.vectors[rows], self.real[rows], self.weights[rows]], 1)
-        return (_minilm().embed(self.ids[rows]).double(), self.real[rows]), target.double()
+        return (minilm(torch.float32).embed(self.ids[rows]).double(), self.real[rows]), target.double()
 
     def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
         """Compare directions, and maps if they are wanted."""
@@ -90,7 +91,10 @@ class Lessons:
 @torch.no_grad()
 def _third_and_last(ids: Tensor, mask: Tensor) -> Tensor:
     """Give the weights of MiniLM's third and last layer, flat, one row a sentence."""
-    found = [_minilm().trace(*part)[1].weights for part in zip(ids.split(64), mask.split(64), strict=True)]
+    found = [
+        minilm(torch.float32).trace(*part)[1].weights
+        for part in zip(ids.split(64), mask.split(64), strict=True)
+    ]
     return torch.cat([torch.stack([weights[2], weights[5]], 1).flatten(1) for weights in found])
 
 
@@ -113,13 +117,13 @@ def students(n_heads: int, maps: float, steps: int, lr: float, *, seeds: Sequenc
         ``mrr`` on the other half.
     """
     models = fit(lambda: Student(n_heads), Lessons(maps), seeds=seeds, steps=steps, lr=lr, batch=16).models
-    model, (ids, mask, wanted) = _minilm(), _lessons(1, n_tokens=20)
+    model, (ids, mask, wanted) = minilm(torch.float32), lessons(1, n_tokens=20)
     cosine, mrr = [], []
     for student in models:
         student.requires_grad_(False)
         vectors, _ = student(model.embed(ids).double(), mask)
         cosine.append(float((vectors * wanted).sum(-1).mean()))
-        found = _half(1).reading.collect(
+        found = on_half(1).reading.collect(
             lambda ids, mask, _, student=student: student(model.embed(ids).double(), mask)[0]
         )
         mrr.append(float((1 / ranks(found)).mean()))
@@ -130,7 +134,7 @@ def students(n_heads: int, maps: float, steps: int, lr: float, *, seeds: Sequenc
 
 
 EXPERIMENT = Experiment(
-    "How many heads does a small student need, at the same number of parameters?",
+    __doc__,
     {f"h={h}": partial(students, n_heads=h, maps=0, steps=300, lr=1e-2) for h in (0, 1, 2, 4, 8, 12)}
     | {"h=12, with maps": partial(students, n_heads=12, maps=10, steps=300, lr=1e-2)}
     | {f"h={h}, 4x training": partial(students, n_heads=h, maps=0, steps=1200, lr=1e-2) for h in (0, 12)},

@@ -51,7 +51,7 @@ def _named(levels: Tensor, fact: Tensor) -> float:
 
 
 EXPERIMENT = Experiment(
-    "What does one average of two facts still tell about each?",
+    __doc__,
     {
         "different types, equal weights": partial(types, same=False, weights=[0.5, 0.5]),
         "different types, unequal weights": partial(types, same=False, weights=[0.7, 0.3]),

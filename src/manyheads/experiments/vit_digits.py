@@ -5,13 +5,13 @@ from functools import partial
 
 import torch
 
-from manyheads import data
+from manyheads.data import digits, mnist
 from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.vit_distance import patch_distance, uniform_distance
 from manyheads.training import fit
 from manyheads.vit import Classifier, Vit
 
-DATA = {"digits": (data.digits, 2), "mnist": (data.mnist, 7)}  # each with its patch: both give 4 × 4
+DATA = {"digits": (digits, 2), "mnist": (mnist, 7)}  # each with its patch: both give 4 × 4
 
 
 def small_vit(patch: int, n_heads: int) -> Classifier:
@@ -66,7 +66,7 @@ def from_scratch(data: str, n_heads: int, steps: int, *, seeds: Sequence[int]) -
 
 
 EXPERIMENT = Experiment(
-    "Does a small vision transformer read digits better with more heads and as many parameters?",
+    __doc__,
     {f"h={h}": partial(from_scratch, data="digits", n_heads=h, steps=400) for h in (1, 2, 4, 8, 16)}
     | {
         f"h={h}, {times}x training": partial(from_scratch, data="digits", n_heads=h, steps=400 * times)

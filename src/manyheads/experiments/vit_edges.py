@@ -149,7 +149,7 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 EXPERIMENT = Experiment(
-    "Do heads of a real vision transformer look where photos have edges?",
+    __doc__,
     {of: partial(preference, of=of, trained=True, draws=2000) for of in ("edges", "contrast", "uprightness")}
     | {
         f"{of}, untrained": partial(preference, of=of, trained=False, draws=2000)
