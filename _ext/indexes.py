@@ -72,7 +72,7 @@ def loaded(cells):
             within = getattr(node, "args", None) or getattr(node, "elts", None)
             if isinstance(within, list):
                 names.update(part.value for part in within if isinstance(part, ast.Constant))
-    return names & set(runner.EXPERIMENTS)
+    return names & set(runner.NAMES)
 
 
 def spoken(seconds):
@@ -138,7 +138,7 @@ class ExperimentIndex(Index):
 
     def run(self):
         read = [(page, loaded(cells) | self.measured(page)) for page, cells in self.pages()]
-        sweeps = {name: results.load(name) for name in runner.EXPERIMENTS}
+        sweeps = {name: results.load(name) for name in runner.NAMES}
         total = spoken(sum(sweep["cpu_s"] for sweep in sweeps.values()))
         sums = f"There are {len(sweeps)} experiments. On one thread they took {total} of CPU time."
         sections = (

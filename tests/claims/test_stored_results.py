@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from manyheads import results
-from manyheads.experiments.runner import EXPERIMENTS, _still_true, measure
+from manyheads.experiments.runner import NAMES, experiment, measure, still_true
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_stored_sweep_is_complete_and_has_the_settings_of_today(name):
-    stored, experiment = results.load(name), EXPERIMENTS[name]
+    stored, sweep = results.load(name), experiment(name)
     assert stored["command"] == f"python -m manyheads.experiments {name} --again"
-    assert stored["question"] == experiment.question
+    assert stored["question"] == sweep.question
     assert stored["versions"]["torch"].startswith("2.13.0")
     assert stored["machine"]["threads"] == 1
     assert stored["machine"]["cpu"]
     assert stored["cpu_s"] >= 0
-    assert list(stored["settings"].items()) == list(_still_true(stored, experiment).items())
-    assert list(stored["settings"]) == list(experiment.settings)
+    assert list(stored["settings"].items()) == list(still_true(stored, sweep).items())
+    assert list(stored["settings"]) == list(sweep.settings)
     for setting in stored["settings"].values():
         per_seed = setting.get("per_seed", {})
-        assert bool(per_seed) == bool(experiment.seeds)
+        assert bool(per_seed) == bool(sweep.seeds)
         for score, each in per_seed.items():
             assert len(each) == len(stored["seeds"]) >= 6
             assert setting["mean"][score] == pytest.approx(np.mean(each), rel=1e-4, abs=1e-30)
@@ -29,11 +29,11 @@ def test_each_stored_sweep_is_complete_and_has_the_settings_of_today(name):
 
 def test_no_result_is_stored_that_no_sweep_makes():
     stored = {path.stem for path in results.MEASURED.glob("*.json")} - {"bench"}
-    assert stored == set(EXPERIMENTS)
+    assert stored == set(NAMES)
 
 
 CHEAP = [
-    *(("types", setting, None) for setting in EXPERIMENTS["types"].settings),
+    *(("types", setting, None) for setting in experiment("types").settings),
     ("rank", "d_head=1", 4),
     ("rank", "d_head=2", 4),
     ("kernels", "h=2", 3),

@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import graphlib
 import re
 import subprocess
 import sys
@@ -27,7 +28,9 @@ def plan():
         named, above = set(re.findall(r"`([\w/]+)`", imports)), imports.startswith("any above")
         assert named or above or imports == "none", f"{rooms}: what does {imports!r} allow?"
         may = named | (set(allowed) if above else set())
-        allowed |= {room: may for room in fnmatch.filter(ROOMS, rooms) if room not in allowed}
+        new = set(fnmatch.filter(ROOMS, rooms)) - set(allowed)
+        assert new, f"there is no room {rooms}"
+        allowed |= dict.fromkeys(new, may)
     return allowed
 
 
@@ -52,6 +55,10 @@ def test_the_plan_names_every_room_and_no_other():
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_what_the_plan_allows(room):
     assert set(imports(ROOMS[room])) <= plan()[room]
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    graphlib.TopologicalSorter({room: imports(tree) for room, tree in ROOMS.items()}).prepare()
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,8 @@ def seconds(words):
 def test_every_experiment_is_in_the_index_with_what_is_stored(site):
     page = soup(site, "chapters/experiments")
     sections = page.select("section[id^=experiment-]")
-    assert [section["id"] for section in sections] == [f"experiment-{name}" for name in runner.EXPERIMENTS]
-    for section, name in zip(sections, runner.EXPERIMENTS, strict=True):
+    assert [section["id"] for section in sections] == [f"experiment-{name}" for name in runner.NAMES]
+    for section, name in zip(sections, runner.NAMES, strict=True):
         stored = results.load(name)
         assert section.p.text == stored["question"]
         assert section.pre.text.strip() == stored["command"]
@@ -155,7 +155,7 @@ def test_every_experiment_is_in_the_index_with_what_is_stored(site):
             assert seconds(words) == pytest.approx(stored[clock], rel=0.06, abs=31 if "min" in words else 0.5)
         file = (site / "chapters" / facts["Numbers"].a["href"]).resolve()
         assert file.read_bytes() == (results.MEASURED / f"{name}.json").read_bytes()
-    total = sum(results.load(name)["cpu_s"] for name in runner.EXPERIMENTS)
+    total = sum(results.load(name)["cpu_s"] for name in runner.NAMES)
     sums = page.find("p", string=re.compile("There are")).text
     assert int(re.search(r"\d+", sums)[0]) == len(sections)
     assert seconds(sums.partition("took")[2]) == pytest.approx(total, abs=31)
@@ -167,7 +167,7 @@ def test_experiments_name_the_chapters_that_read_them(site):
     A page of words that quotes a sweep gives its command.
     """
     page = soup(site, "chapters/experiments")
-    for name in runner.EXPERIMENTS:
+    for name in runner.NAMES:
         readers = {
             urlsplit(urljoin("chapters/", link["href"])).path.removesuffix(".html")
             for link in page.select(f"#experiment-{name} dd a:not([download])")

@@ -1,82 +1,78 @@
 """Makes sweeps, or what is missing of them, and stores each finished setting at once."""
 
-import argparse
 import json
 import platform
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, as_completed
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from manyheads import results, timing
-from manyheads.experiments import (
-    bert_census,
-    bert_templates,
-    convolution,
-    decode_time,
-    heads_cost,
-    induction_ablation,
-    induction_from_scratch,
-    induction_heads,
-    int8,
-    keep_few,
-    kernels,
-    loading_time,
-    lookup,
-    masked_lm,
-    nearest,
-    prune_lookup,
-    prune_rankings,
-    prune_time,
-    rank,
-    rxnmapper,
-    sink,
-    staircase,
-    students,
-    types,
-    vit_digits,
-    vit_distance,
-    vit_edges,
-    vit_mnist,
-)
 from manyheads.experiments.experiment import Experiment
 
-EXPERIMENTS = {
-    "staircase": staircase.EXPERIMENT,
-    "lookup": lookup.EXPERIMENT,
-    "types": types.EXPERIMENT,
-    "nearest": nearest.EXPERIMENT,
-    "convolution": convolution.EXPERIMENT,
-    "kernels": kernels.EXPERIMENT,
-    "rank": rank.EXPERIMENT,
-    "masked-lm": masked_lm.EXPERIMENT,
-    "heads-cost": heads_cost.EXPERIMENT,
-    "bert-templates": bert_templates.EXPERIMENT,
-    "bert-census": bert_census.EXPERIMENT,
-    "rxnmapper": rxnmapper.EXPERIMENT,
-    "induction-heads": induction_heads.EXPERIMENT,
-    "induction-ablation": induction_ablation.EXPERIMENT,
-    "sink": sink.EXPERIMENT,
-    "induction-from-scratch": induction_from_scratch.EXPERIMENT,
-    "decode-time": decode_time.EXPERIMENT,
-    "vit-digits": vit_digits.EXPERIMENT,
-    "vit-mnist": vit_mnist.EXPERIMENT,
-    "vit-distance": vit_distance.EXPERIMENT,
-    "vit-edges": vit_edges.EXPERIMENT,
-    "prune-rankings": prune_rankings.EXPERIMENT,
-    "keep-few": keep_few.EXPERIMENT,
-    "int8": int8.EXPERIMENT,
-    "prune-time": prune_time.EXPERIMENT,
-    "loading-time": loading_time.EXPERIMENT,
-    "students": students.EXPERIMENT,
-    "prune-lookup": prune_lookup.EXPERIMENT,
-}
+# In the order of the book; a name is the file's, with hyphens.
+NAMES = (
+    "staircase",
+    "lookup",
+    "types",
+    "nearest",
+    "convolution",
+    "kernels",
+    "rank",
+    "masked-lm",
+    "heads-cost",
+    "bert-templates",
+    "bert-census",
+    "rxnmapper",
+    "induction-heads",
+    "induction-ablation",
+    "sink",
+    "induction-from-scratch",
+    "decode-time",
+    "vit-digits",
+    "vit-mnist",
+    "vit-distance",
+    "vit-edges",
+    "prune-rankings",
+    "keep-few",
+    "int8",
+    "prune-time",
+    "loading-time",
+    "students",
+    "prune-lookup",
+)
+# What differs each time that a sweep is made.
+VARIES = {"versions", "machine", "duration_s", "cpu_s", "seconds", "times", "before_bytes", "peak_bytes"}
+
+
+def experiment(name: str) -> Experiment:
+    """Import the file of a sweep, and of no other.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NAMES``.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep.
+    """
+    if name not in NAMES:
+        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(NAMES)}")
+    return import_module(f"manyheads.experiments.{name.replace('-', '_')}").EXPERIMENT
 
 
 def measure(name: str, setting: str, *, seeds: Sequence[int] | None = None) -> dict:
@@ -101,150 +97,220 @@ def measure(name: str, setting: str, *, seeds: Sequence[int] | None = None) -> d
     ValueError
         If there is no such sweep or setting.
     """
-    experiment = _experiment(name)
-    if setting not in experiment.settings:
-        raise ValueError(f"{name} has no setting {setting!r}; it has: {', '.join(experiment.settings)}")
-    seeds = experiment.seeds if seeds is None else seeds
-    call = experiment.settings[setting]
-    return results.plain(call(seeds=seeds) if experiment.seeds else call())
+    sweep = experiment(name)
+    if setting not in sweep.settings:
+        raise ValueError(f"{name} has no setting {setting!r}; it has: {', '.join(sweep.settings)}")
+    return _call(sweep, setting, sweep.seeds if seeds is None else seeds)
 
 
-def run(name: str, *, again: bool = False, progress: bool = False, folder: Path | None = None) -> dict:
-    """Make a sweep, or what is missing of it, writing each finished setting at once.
+def run(
+    names: Sequence[str],
+    executor: Executor,
+    *,
+    folder: Path,
+    again: bool = False,
+    progress: bool = False,
+) -> None:
+    """Make sweeps, or what is missing of them, writing each finished setting at once.
 
     Stored settings stay if they have the settings and seeds of today's code; in an unfinished file also the
-    versions and the machine must be today's, so that no file mixes two.
+    versions and the machine must be today's, so that no file mixes two. A setting that fails, or whose worker
+    dies, costs no other. Sweeps that measure time come last, one setting after the other.
 
     Parameters
     ----------
-    name : str
+    names : sequence of str
+    executor : Executor
+        Whoever does the work: processes, threads, a cluster. It must be able to import this package.
+    folder : Path
+        Where ``NAME.json`` is kept.
     again : bool
         Measure everything anew.
     progress : bool
         Whether to show a bar.
-    folder : Path, optional
-        Where ``NAME.json`` is kept; the clone's own if left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep, or a file of its name holds something else.
+    ExceptionGroup
+        Of what went wrong, each error with its setting in a note; all else is measured and stored.
+    """
+    sweeps = {name: experiment(name) for name in names}
+    files = {name: _begun(name, sweep, Path(folder), again) for name, sweep in sweeps.items()}
+    every = [(name, setting) for name, sweep in sweeps.items() for setting in sweep.settings]
+    todo = [(name, setting) for name, setting in every if setting not in files[name]["settings"]]
+    together = [work for work in todo if not sweeps[work[0]].alone]
+    one_by_one = [[work] for work in todo if sweeps[work[0]].alone]
+    failed = []
+    title = names[0] if len(names) == 1 else f"{len(names)} sweeps"
+    done = len(every) - len(todo)
+    with tqdm(total=len(every), initial=done, desc=title, disable=not progress) as bar:
+        for some in (together, *one_by_one):
+            waiting = {
+                executor.submit(_measured, sweeps[name], setting): (name, setting) for name, setting in some
+            }
+            for future in as_completed(waiting):
+                name, setting = waiting[future]
+                try:
+                    _keep(files[name], sweeps[name], setting, *future.result())
+                    results.store(name, files[name], folder=Path(folder))
+                except Exception as error:
+                    error.add_note(f"{name}, {setting}")
+                    failed.append(error)
+                bar.update()
+    if failed:
+        raise ExceptionGroup(f"{len(failed)} of {len(todo)} settings were not stored", failed)
+
+
+def verify(
+    name: str, executor: Executor, *, folder: Path = results.MEASURED, progress: bool = False
+) -> list[str]:
+    """Make a sweep again, and compare every stored number but those of time and memory.
+
+    Parameters
+    ----------
+    name : str
+    executor : Executor
+        As in :func:`run`.
+    folder : Path
+        Where ``NAME.json`` is kept.
+    progress : bool
+        Whether to show a bar.
 
     Returns
     -------
-    dict
-        What is stored, as :func:`manyheads.results.load` gives it.
+    list of str
+        Where the two differ, and how.
 
     Raises
     ------
     ValueError
         If there is no such sweep.
-    RuntimeError
-        If the package is installed without a clone of the book, and no folder is given.
+    FileNotFoundError
+        If nothing is stored under this name.
+    ExceptionGroup
+        As in :func:`run`.
     """
-    experiment = _experiment(name)
-    folder = results.store_folder() if folder is None else Path(folder)
-    path = folder / f"{name}.json"
-    stored = _head(name, experiment)
-    if path.exists() and not again:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        kept = _still_true(before, experiment)
-        if len(kept) == len(experiment.settings):
-            stored = before
-        elif all(before[key] == stored[key] for key in ("versions", "machine")):
-            stored["settings"] = kept
-    todo = [setting for setting in experiment.settings if setting not in stored["settings"]]
-    with tqdm(
-        total=len(experiment.settings), initial=len(stored["settings"]), desc=name, disable=not progress
-    ) as bar:
-        for setting in todo:
-            wall, cpu = time.perf_counter(), time.process_time()
-            measured = measure(name, setting)
-            per_seed = measured.get("per_seed", {})
-            times = {"duration_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-            stored["settings"][setting] = {
-                "setting": _described(experiment.settings[setting]),
-                **measured,
-                "mean": {score: results.plain(np.mean(each)) for score, each in per_seed.items()},
-                "sd": {score: results.plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
-                **{clock: round(seconds, 2) for clock, seconds in times.items()},
-            }
-            stored["settings"] = _still_true(stored, experiment)  # in today's order
-            for clock in times:
-                stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
-            results.store(name, stored, folder=folder)
-            bar.update()
-    return stored
+    experiment(name)
+    stored = results.load(name, folder=folder)
+    with TemporaryDirectory() as anew:
+        run([name], executor, folder=Path(anew), progress=progress)
+        return list(_differences(stored, results.load(name, folder=Path(anew)), name))
 
 
-def _experiment(name: str) -> Experiment:
-    if name not in EXPERIMENTS:
-        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name]
+def _differences(stored: object, anew: object, place: str) -> Iterator[str]:
+    if isinstance(stored, dict) and isinstance(anew, dict):
+        for key in dict.fromkeys([*stored, *anew]):
+            if key not in VARIES:
+                yield from _differences(stored.get(key), anew.get(key), f"{place} / {key}")
+    elif isinstance(stored, list) and isinstance(anew, list) and len(stored) == len(anew):
+        for i, both in enumerate(zip(stored, anew, strict=True)):
+            yield from _differences(*both, f"{place} / {i}")
+    elif stored != anew:
+        yield f"{place}: stored {stored}, now {anew}"
 
 
-def _head(name: str, experiment: Experiment) -> dict:
-    packages = ("manyheads", "torch", "numpy", "scikit-learn", *experiment.packages)
+def _call(sweep: Experiment, setting: str, seeds: Sequence[int]) -> dict:
+    call = sweep.settings[setting]
+    return results.plain(call(seeds=seeds) if sweep.seeds else call())
+
+
+def _measured(sweep: Experiment, setting: str) -> tuple[dict, dict, dict]:
+    """Measure one setting, by whoever does the work: what it found, how long it took, and where it was."""
+    torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = _call(sweep, setting, sweep.seeds)
+    clocks = {"duration_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    return found, {clock: round(seconds, 2) for clock, seconds in clocks.items()}, _here(sweep)
+
+
+def _here(sweep: Experiment) -> dict:
+    """Versions and machine, which must be the same for all settings of a file."""
+    packages = ("manyheads", "torch", "numpy", "scikit-learn", *sweep.packages)
     return {
-        "name": name,
-        "question": experiment.question,
-        "command": f"{_command(name)} --again",
-        "seeds": list(experiment.seeds),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in packages},
         "machine": {"cpu": timing.cpu_name(), "threads": torch.get_num_threads()},
+    }
+
+
+def _begun(name: str, sweep: Experiment, folder: Path, again: bool) -> dict:
+    """What is stored of a sweep and still true; without settings if there is nothing."""
+    empty = {
+        "name": name,
+        "question": sweep.question,
+        "command": f"python -m manyheads.experiments {name} --again",
+        "seeds": list(sweep.seeds),
+        "versions": {},
+        "machine": {},
         "duration_s": 0.0,
         "cpu_s": 0.0,
         "settings": {},
     }
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return empty
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        ours = empty.keys() <= stored.keys() and stored["name"] == name
+    except (ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise ValueError(f"{path} is not a stored {name}, so it stays: move it, or name another folder")
+    if again:
+        return empty
+    kept = still_true(stored, sweep)
+    if len(kept) == len(sweep.settings):
+        return stored
+    here = _here(sweep)
+    return empty | here | {"settings": kept} if here.items() <= stored.items() else empty
 
 
-def _command(name: str) -> str:
-    return f"python -m manyheads.experiments {name}"
+def _keep(stored: dict, sweep: Experiment, setting: str, found: dict, clocks: dict, where: dict) -> None:
+    """Put a finished setting where it belongs, with mean and spread over seeds."""
+    if not stored["settings"]:
+        stored |= where
+    elif not where.items() <= stored.items():
+        here = {key: stored[key] for key in where}
+        raise RuntimeError(
+            f"no file mixes versions or machines: the others come from {here}, this from {where}"
+        )
+    per_seed = found.get("per_seed", {})
+    stored["settings"][setting] = {
+        "setting": _described(sweep.settings[setting]),
+        **found,
+        "mean": {score: results.plain(np.mean(each)) for score, each in per_seed.items()},
+        "sd": {score: results.plain(np.std(each, ddof=1)) for score, each in per_seed.items()},
+        **clocks,
+    }
+    stored["settings"] = still_true(stored, sweep)  # in today's order
+    for clock in clocks:
+        stored[clock] = round(sum(done[clock] for done in stored["settings"].values()), 2)
 
 
 def _described(call: partial) -> dict:
     return {"measure": call.func.__name__, **call.keywords}
 
 
-def _still_true(stored: dict, experiment: Experiment) -> dict:
-    """Give the stored settings that today's code would make in the same way, in today's order."""
-    if stored["seeds"] != list(experiment.seeds):
-        return {}
-    return {
-        setting: stored["settings"][setting]
-        for setting, call in experiment.settings.items()
-        if stored["settings"].get(setting, {}).get("setting") == _described(call)
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the named sweeps, or all of them.
+def still_true(stored: dict, sweep: Experiment) -> dict:
+    """Give the stored settings that today's code would make in the same way, in today's order.
 
     Parameters
     ----------
-    arguments : sequence of str, optional
-        Names, and ``--again`` to measure anew what is stored; those of the command line if left out.
+    stored : dict
+        As :func:`manyheads.results.load` gives it.
+    sweep : Experiment
 
     Returns
     -------
-    int
-        The exit status: 0, or 130 if it was stopped.
+    dict
+        Some of ``stored["settings"]``.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m manyheads.experiments", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("name", nargs="*", help=f"one of: {', '.join(EXPERIMENTS)}; all if left out")
-    parser.add_argument("--again", action="store_true", help="measure anew what is already stored")
-    chosen = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
-    try:
-        for name in chosen.name:
-            _experiment(name)
-        folder = results.store_folder()
-    except (ValueError, RuntimeError) as error:
-        parser.error(str(error))
-    try:
-        for name in chosen.name or EXPERIMENTS:
-            run(name, again=chosen.again, progress=True, folder=folder)
-    except KeyboardInterrupt:
-        print(
-            "stopped; what is finished is stored: the same command without --again goes on", file=sys.stderr
-        )
-        return 130
-    return 0
+    if stored["seeds"] != list(sweep.seeds):
+        return {}
+    return {
+        setting: stored["settings"][setting]
+        for setting, call in sweep.settings.items()
+        if stored["settings"].get(setting, {}).get("setting") == _described(call)
+    }
