@@ -30,7 +30,7 @@ book: $(READY) models  ## build the site into _build/html
 	@echo "The book is ready. Open $(CURDIR)/_build/html/index.html, or run: make serve"
 
 pdf: book  ## print the whole book into _build/pdf (needs a Chromium)
-	$(BIN)/python _ext/print_book.py _build
+	PYTHONPATH=_ext $(BIN)/python -m print_book _build
 
 serve: book  ## build the site, then serve it on http://127.0.0.1:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

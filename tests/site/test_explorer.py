@@ -141,7 +141,7 @@ def test_each_head_has_the_kind_that_chapter_5_measured(data):
 
 
 def script(name):
-    return (ROOT / "_ext" / "explorer" / f"{name}.js").read_text(encoding="utf-8")
+    return (ROOT / "_ext" / "head_explorer" / f"{name}.js").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- the script beside PyTorch

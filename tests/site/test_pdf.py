@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from pages import LISTED, NOTEBOOKS, ROOT
 
-SCRIPT = ROOT / "_ext" / "print_book.py"
+PRINT = [sys.executable, "-m", "print_book"]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 CELLS = [cell for name in NOTEBOOKS for cell in nbformat.read(ROOT / f"{name}.ipynb", 4).cells]
 MAX_BYTES = 25_000_000
@@ -29,7 +29,9 @@ def squashed(text):
 
 @pytest.fixture(scope="module")
 def build(site, browser):
-    done = subprocess.run([sys.executable, SCRIPT, site.parent], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*PRINT, site.parent.absolute()], cwd=ROOT / "_ext", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stderr == ""
     return site.parent
@@ -324,7 +326,7 @@ def test_headings_tables_and_lists_are_told_to_screen_readers(elements, articles
 def test_without_a_chromium_it_says_how_to_get_one(tmp_path):
     empty = {**os.environ, "PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, check=False, env=empty
+        [*PRINT, tmp_path], cwd=ROOT / "_ext", capture_output=True, text=True, check=False, env=empty
     )
     assert done.returncode != 0
     assert "apt install chromium" in done.stderr

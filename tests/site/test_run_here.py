@@ -7,18 +7,15 @@ import functools
 import hashlib
 import json
 import re
-import sys
 import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
+import run_here
 from bs4 import BeautifulSoup
 from pages import NOTEBOOKS, ROOT, WIDTHS, barriers, build_without
-
-sys.path.insert(0, str(ROOT / "_ext"))
-import run_cells
-import run_here
+from run_here import run_cells
 
 FIRST_TWO = ("chapters/self-attention", "chapters/splitting-into-heads")
 PATIENCE = 180_000  # milliseconds: a busy machine takes long to start Python

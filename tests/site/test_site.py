@@ -13,10 +13,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 
 import nbformat
-import places
 import pytest
 from bs4 import BeautifulSoup
-from page import keep_together
 from pages import (
     LISTED,
     MAX_BYTES,
@@ -31,6 +29,8 @@ from pages import (
     build,
     opening,
 )
+from quiet import keep_together
+from quiet.search import plain
 
 from manyheads import plots
 
@@ -449,7 +449,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("tex", FORMULAS)
 def test_a_formula_is_found_as_one_types_it(tex):
-    assert places.plain(tex) == FORMULAS[tex]
+    assert plain(tex) == FORMULAS[tex]
 
 
 def test_every_section_is_a_place(site):

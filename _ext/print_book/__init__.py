@@ -1,4 +1,4 @@
-"""Prints the built site as one PDF: ``python _ext/print_book.py _build`` writes ``_build/pdf/``.
+"""Prints the built site as one PDF: ``python -m print_book _build`` writes ``_build/pdf/``.
 
 The pages are put one behind the other into one page, which Chromium prints. How paper looks is said in
 ``_static/print.css``, for this book and for a page that a reader prints. Chromium can't write page numbers
@@ -8,7 +8,6 @@ into the contents: the first print tells them, the second one carries them. Solu
 import logging
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import jinja2
@@ -17,12 +16,11 @@ import yaml
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from fontTools.varLib import instancer
-from playwright.sync_api import sync_playwright
 from pypdf.generic import NameObject, TextStringObject
 
 logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects wrong by two, to no harm
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FONTS = ("source-serif-4", "source-serif-4-ext", "source-serif-4-italic", "source-sans-3")
 WEIGHTS = (400, 600)
 FORMULA = re.compile(
@@ -192,13 +190,13 @@ def main(browser, build):
         "author": config["author"],
         "question": re.search("<p><strong>(.*?)</strong></p>", start)[1],
         "licence": re.search("<footer>(.*?)</footer>", start, re.DOTALL)[1],
-        "mark": (ROOT / "_ext" / "theme" / "mark.svg").read_text(encoding="utf-8"),
+        "mark": (ROOT / "_ext" / "quiet" / "mark.svg").read_text(encoding="utf-8"),
         "fonts": FONTS,
         "weights": WEIGHTS,
         "parts": parts(site),
     }
     save_fonts(folder)
-    template = jinja2.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    template = jinja2.Template(Path(__file__).with_name("print_book.html").read_text(encoding="utf-8"))
     html, pdf = folder / "book.html", folder / "one-head-many-heads.pdf"
     numbers, found = None, {}
     while found != numbers:
@@ -211,13 +209,3 @@ def main(browser, build):
     metadata = {"/Title": book["title"], "/Author": book["author"], "/Subject": book["question"]}
     finish(pdf, metadata, ["Contents", *headings])
     print(f"The book is printed: {pdf}")
-
-
-if __name__ == "__main__":
-    with sync_playwright() as playwright:
-        try:
-            browser = launch(playwright)
-        except FileNotFoundError as error:
-            sys.exit(f"The book is not printed: {error}")
-        main(browser, Path(sys.argv[1]).resolve())
-        browser.close()

@@ -1,6 +1,6 @@
 """Brings figures to life that the reader can turn: each is a custom element in a cell, such as ``<mh-cost>``.
 
-Its script lies in ``figures/`` under the element's name and is loaded only by pages that hold the element.
+Its script lies here under the element's name and is loaded only by pages that hold the element.
 What it shows of stored results is put into the page here: nothing has to be fetched, not even from the disk.
 """
 
@@ -8,14 +8,14 @@ import json
 import re
 from pathlib import Path
 
-import pruned
 import theme_figures
 from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
+from live_figures import pruned
 from manyheads import results, tasks
 
-FIGURES = Path(__file__).with_name("figures")
+FIGURES = Path(__file__).parent
 ELEMENT = re.compile(r'<mh-(\w+)((?: data-sweep="([\w-]+)")?)>')  # data-sweep names a stored sweep
 
 
@@ -61,7 +61,8 @@ def bring_to_life(app, pagename, templatename, context, doctree):
 
 def copy_scripts(app, exception):
     if app.builder.format == "html" and exception is None:
-        copy_asset(FIGURES, Path(app.outdir) / "_static" / "figures")
+        for file in (*FIGURES.glob("*.js"), *FIGURES.glob("*.css")):
+            copy_asset(file, Path(app.outdir) / "_static" / "figures")
 
 
 def setup(app):
