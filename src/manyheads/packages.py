@@ -2,7 +2,47 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """Files that a package of PyPI brings along: which ones, and on what terms.
+
+    Attributes
+    ----------
+    name : str
+        What the files are.
+    package, folder : str
+        The package's name for pip, and for Python.
+    files : mapping of str
+        The SHA-256 of each file, by its path inside the folder.
+    licence, source : str
+    """
+
+    name: str
+    package: str
+    folder: str
+    files: Mapping[str, str]
+    licence: str
+    source: str
+
+    def paths(self) -> list[Path]:
+        """Find the files, and make sure that they are the ones that the book was measured with.
+
+        Returns
+        -------
+        list of Path
+            In the order of ``files``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As in :func:`weights_file` and :func:`verified`.
+        """
+        return [verified(weights_file(self.folder, name), sha256) for name, sha256 in self.files.items()]
 
 
 def weights_file(package: str, name: str) -> Path:

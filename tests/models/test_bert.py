@@ -1,6 +1,7 @@
 """BERT does what `transformers` does with the same files: every token, every map, every hidden state."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def tokenizer():
 
 
 def folder(origin):
-    return weights_file(origin["folder"], next(iter(origin["files"]))).parent
+    return weights_file(origin.folder, next(iter(origin.files))).parent
 
 
 def largest_difference(model, theirs, ids, mask):
@@ -174,7 +175,7 @@ def test_smiles_are_cut_as_the_package_cuts_them(rxnmapper):
 
     source = weights_file("rxnmapper", "smiles_utils.py").read_text(encoding="utf-8")
     theirs = re.compile(re.search(r'^SMI_REGEX_PATTERN = r"(.*)"$', source, re.MULTILINE)[1])
-    vocabulary = weights_file("rxnmapper", next(name for name in bert.RXNMAPPER["files"] if "vocab" in name))
+    vocabulary = weights_file("rxnmapper", next(name for name in bert.RXNMAPPER.files if "vocab" in name))
     known = vocabulary.read_text(encoding="utf-8").split()
     for reaction in REACTIONS:
         ids = rxnmapper.tokenize([reaction])[0][0].tolist()
@@ -217,12 +218,14 @@ def test_loaded_weights_are_frozen_and_thaw(minilm):
     assert model.word.weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("origin", [bert.MINILM, bert.RXNMAPPER], ids=lambda origin: origin["name"])
+@pytest.mark.parametrize("origin", [bert.MINILM, bert.RXNMAPPER], ids=lambda origin: origin.name)
 def test_a_changed_file_is_refused(origin, monkeypatch):
-    load = bert.load_minilm if origin is bert.MINILM else bert.load_rxnmapper
-    for name in origin["files"]:
+    constant, load = (
+        ("MINILM", bert.load_minilm) if origin is bert.MINILM else ("RXNMAPPER", bert.load_rxnmapper)
+    )
+    for name in origin.files:
         with monkeypatch.context() as patch:
-            patch.setitem(origin["files"], name, "0" * 64)
+            patch.setattr(bert, constant, replace(origin, files={**origin.files, name: "0" * 64}))
             with pytest.raises(ValueError, match="must have SHA-256 0000"):
                 load()
 

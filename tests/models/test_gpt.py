@@ -1,6 +1,7 @@
 """GPT is what transformers makes of the same file; it can't see the future, and its cache changes nothing."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from unicodedata import category
 
@@ -20,7 +21,7 @@ from manyheads.gpt import Gpt
 from manyheads.packages import weights_file
 from manyheads.transformer import RotaryAttention, rotate
 
-FILE = next(iter(gpt.SMOLLM2["files"]))
+FILE = next(iter(gpt.SMOLLM2.files))
 SENTENCES = [
     "The cat that was sitting on the mat looked happy.",
     "In 1492,  3 ships\tsailed; they'd 87 men – ¿aboard?",
@@ -44,7 +45,7 @@ def smollm2():
 @pytest.fixture(scope="module")
 def theirs(smollm2):
     """transformers' own model, filled by transformers' own reader of the file, which also turns Q and K."""
-    path = weights_file(gpt.SMOLLM2["folder"], FILE)
+    path = weights_file(gpt.SMOLLM2.folder, FILE)
     config = LlamaConfig(**load_gguf_checkpoint(path)["config"], attn_implementation="eager")
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
@@ -59,7 +60,7 @@ def theirs(smollm2):
 
 @pytest.fixture(scope="module")
 def their_tokenizer():
-    return AutoTokenizer.from_pretrained(weights_file(gpt.SMOLLM2["folder"], FILE).parent, gguf_file=FILE)
+    return AutoTokenizer.from_pretrained(weights_file(gpt.SMOLLM2.folder, FILE).parent, gguf_file=FILE)
 
 
 def ids_of(model, text):
@@ -251,6 +252,6 @@ def test_smollm2_says_what_it_cannot_read(smollm2):
 
 
 def test_another_file_is_refused(monkeypatch):
-    monkeypatch.setitem(gpt.SMOLLM2, "files", {FILE: "0" * 64})
+    monkeypatch.setattr(gpt, "SMOLLM2", replace(gpt.SMOLLM2, files={FILE: "0" * 64}))
     with pytest.raises(ValueError, match=f"{FILE} must have SHA-256 0000"):
         gpt.load_smollm2()

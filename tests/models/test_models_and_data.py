@@ -1,17 +1,16 @@
 """The page "Models and data" says what is true of the installed files, and what the code relies on."""
 
-import ast
 import hashlib
 import re
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from manyheads import results
+from manyheads import bert, data, gpt, results, vit
 from manyheads.data import PHOTOS
-from manyheads.packages import weights_file
+from manyheads.experiments import int8
+from manyheads.packages import Package, weights_file
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "chapters" / "models-and-data.md").read_text(encoding="utf-8")
@@ -32,19 +31,10 @@ def pinned(requirements):
     return {line.split("#")[0].strip() for line in lines if "==" in line}
 
 
-@cache
-def constants():
-    """What the rooms say about the files that they read: constants with a package, files and a licence."""
-    found = {}
-    for path in sorted((ROOT / "src" / "manyheads").glob("*.py")):
-        module = None
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-                keys = {getattr(key, "value", None) for key in node.value.keys}
-                if {"package", "files"} <= keys:
-                    module = module or __import__(f"manyheads.{path.stem}", fromlist=["*"])
-                    found[node.targets[0].id] = getattr(module, node.targets[0].id)
-    return found
+def brought():
+    """What the rooms say about the packages whose files they read."""
+    rooms = (bert, gpt, vit, data, int8)
+    return [one for room in rooms for one in vars(room).values() if isinstance(one, Package)]
 
 
 def folder_of(package):
@@ -87,15 +77,15 @@ def test_fingerprints_are_those_of_the_installed_files(path):
 
 
 def test_every_model_of_the_code_is_on_the_page_as_the_code_has_it():
-    assert constants().keys() >= {"MINILM", "RXNMAPPER", "SMOLLM2", "VIT_SMALL"}
-    for name, said in constants().items():
-        assert said["folder"] == folder_of(said["package"]), name
-        for file, sha256 in said["files"].items():
-            assert FINGERPRINTS[f"{said['folder']}/{file}"] == sha256, name
-        section = PAGE.partition(f"\n### {said['name']}\n")[2].partition("\n### ")[0]
-        assert f"**Licence:** {said['licence']}" in section, name
-        assert f"<{said['source']}>" in section, name
-        assert any(row[0].split("==")[0] == said["package"] for row in PACKAGES), name
+    assert len(brought()) == 6
+    for one in brought():
+        assert one.folder == folder_of(one.package), one
+        for file, sha256 in one.files.items():
+            assert FINGERPRINTS[f"{one.folder}/{file}"] == sha256, one
+        section = PAGE.partition(f"\n### {one.name}\n")[2].partition("\n### ")[0]
+        assert f"**Licence:** {one.licence}" in section, one
+        assert f"<{one.source}>" in section, one
+        assert any(row[0].split("==")[0] == one.package for row in PACKAGES), one
 
 
 def test_every_photo_of_the_code_has_its_fingerprint_and_its_terms():

@@ -1,5 +1,6 @@
 """The vision transformer against onnxruntime, which runs the very file that the weights come from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ def small():
 @pytest.fixture(scope="module")
 def theirs():
     """The graph in onnxruntime, for pictures of any size, with what happens inside as its outputs."""
-    (name,) = vit.VIT_SMALL["files"]
-    model = onnx.load(weights_file(vit.VIT_SMALL["folder"], name))
+    (name,) = vit.VIT_SMALL.files
+    model = onnx.load(weights_file(vit.VIT_SMALL.folder, name))
     axes = model.graph.input[0].type.tensor_type.shape.dim
     axes[2].dim_param, axes[3].dim_param = "height", "width"
     del model.graph.output[:]
@@ -93,13 +94,14 @@ def test_the_size_and_the_kind_of_numbers_are_as_stated(small):
 
 
 def test_another_file_is_refused(monkeypatch):
-    monkeypatch.setitem(vit.VIT_SMALL, "files", dict.fromkeys(vit.VIT_SMALL["files"], "0" * 64))
+    files = dict.fromkeys(vit.VIT_SMALL.files, "0" * 64)
+    monkeypatch.setattr(vit, "VIT_SMALL", replace(vit.VIT_SMALL, files=files))
     with pytest.raises(ValueError, match=r"vit_s_focus\.onnx must have SHA-256 0{64}, it has 198644e3"):
         vit.load_vit_small()
 
 
 def test_a_missing_package_names_the_command(monkeypatch):
-    monkeypatch.setitem(vit.VIT_SMALL, "folder", "no_such_package")
+    monkeypatch.setattr(vit, "VIT_SMALL", replace(vit.VIT_SMALL, folder="no_such_package"))
     with pytest.raises(FileNotFoundError, match="make models"):
         vit.load_vit_small()
 

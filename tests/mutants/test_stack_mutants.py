@@ -129,7 +129,7 @@ IN_GPT = {
 def truth(origin):
     """What transformers makes of the texts with the same files: in float64, to the last digits."""
     source = getattr(bert, origin)
-    folder = weights_file(source["folder"], next(iter(source["files"]))).parent
+    folder = weights_file(source.folder, next(iter(source.files))).parent
     kind = {"MINILM": BertModel, "RXNMAPPER": AlbertModel}[origin]
     model = kind.from_pretrained(
         folder, attn_implementation="eager", local_files_only=True, add_pooling_layer=False

@@ -1012,7 +1012,7 @@ def test_the_scripts_can_be_read(open_page, address):
 
 
 def test_without_the_model_the_book_is_built_and_says_what_is_missing(tmp_path, open_page):
-    built = build_without(bert.MINILM["folder"], PAGE, tmp_path)
+    built = build_without(bert.MINILM.folder, PAGE, tmp_path)
     page = open_page((built / f"{PAGE}.html").as_uri())
     assert page.get_by_text("make models").is_visible()
     assert page.locator(".figure svg").is_visible()

