@@ -29,8 +29,8 @@ from pages import (
     build,
     opening,
 )
-from quiet import keep_together
 from quiet.search import plain
+from quiet.tables import keep_together
 
 from manyheads import plots
 
