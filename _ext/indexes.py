@@ -7,13 +7,16 @@ import ast
 import base64
 import io
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import theme_figures
 from docutils import nodes
 from live_figures import ELEMENT
 from PIL import Image
 from sphinx import addnodes
+from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from manyheads import results
@@ -26,11 +29,15 @@ SLIDERS = (
 )
 
 
-def source(cell):
+Cells = list[dict[str, Any]]  # of a notebook
+
+
+def source(cell: dict[str, Any]) -> str:
+    """Return what a cell holds."""
     return "".join(cell["source"])
 
 
-def figures(cells):
+def parse_figures(cells: Cells) -> Iterator[tuple[str, str, str, str | None]]:
     """Yield each figure: the heading above, the id of its cell, what it shows, its PNG if it stands still."""
     heading = ""
     for cell in cells:
@@ -47,11 +54,12 @@ def figures(cells):
                 yield heading, cell["id"], words, output["data"]["image/png"]
 
 
-def first_sentence(words):
+def first_sentence(words: str) -> str:
+    """Return what a description says first."""
     return re.match(r".+?[.;](?= |$)", words)[0].rstrip(";.") + "."
 
 
-def thumbnail(png):
+def render_thumbnail(png: str) -> str:
     """Return a small picture that is part of the page: it needs no request."""
     picture, small = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), io.BytesIO()
     picture.thumbnail(THUMB, Image.Resampling.LANCZOS)
@@ -61,7 +69,7 @@ def thumbnail(png):
     return f'<img alt="" width="{width}" height="{height}" src="data:image/webp;base64,{data}">'
 
 
-def loaded(cells):
+def parse_sweeps(cells: Cells) -> set[str]:
     """Return the names of the sweeps that a notebook reads: given to a call, listed for a loop, or drawn."""
     names = set()
     for cell in cells:
@@ -75,8 +83,8 @@ def loaded(cells):
     return names & set(runner.NAMES)
 
 
-def spoken(seconds):
-    """Say a time as people do: 0.4 s, 17 s, 7 min, 1 h 31 min."""
+def render_time(seconds: float) -> str:
+    """Render a time as people say it: 0.4 s, 17 s, 7 min, 1 h 31 min."""
     if seconds < 0.01:
         return "less than 0.01 s"
     if seconds < 10:
@@ -87,25 +95,30 @@ def spoken(seconds):
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def counted(number, thing):
+def render_count(number: int, thing: str) -> str:
+    """Render how many there are: 1 seed, 2 seeds."""
     return f"{number} {thing}{'s'[: number != 1]}"
 
 
 class Index(SphinxDirective):
     """What both share: the pages in their order, sections, links."""
 
-    def pages(self):
+    def pages(self) -> Iterator[tuple[str, Cells]]:
+        """Yield the pages of the book in their order, each with its cells."""
         for page in (self.config.root_doc, *self.config.external_site_map.root.child_files()):
             self.env.note_dependency(self.env.doc2path(page))
-            yield page, theme_figures.cells(self.env, page)
+            yield page, theme_figures.parse_cells(self.env, page)
 
-    def words(self, text):
+    def parse_text(self, text: str) -> list[nodes.Node]:
+        """Parse a line of text."""
         return self.state.inline_text(text, self.lineno)[0]
 
-    def section(self, anchor, title, *content):
-        return nodes.section("", nodes.title("", "", *self.words(title)), *content, ids=[anchor])
+    def section(self, anchor: str, title: str, *content: nodes.Node) -> nodes.section:
+        """Make a section with an address of its own."""
+        return nodes.section("", nodes.title("", "", *self.parse_text(title)), *content, ids=[anchor])
 
-    def page(self, page):
+    def link(self, page: str) -> addnodes.pending_xref:
+        """Make a link to a page, in the words of its title."""
         text, about = nodes.inline(), {"refdomain": "std", "reftype": "doc", "refexplicit": False}
         return addnodes.pending_xref(
             "", text, reftarget=f"/{page}", refdoc=self.env.docname, refwarn=True, **about
@@ -115,19 +128,21 @@ class Index(SphinxDirective):
 class FigureIndex(Index):
     """Every figure of every notebook, below the title of its chapter."""
 
-    def run(self):
+    def run(self) -> list[nodes.Node]:
+        """Make a section a chapter."""
         return [
             self.section(f"in-{page.rpartition('/')[2]}", re.match("# (.+)", source(cells[0]))[1], gallery)
             for page, cells in self.pages()
             if (gallery := nodes.container("", *self.entries(page, cells), classes=["gallery"])).children
         ]
 
-    def entries(self, page, cells):
-        for heading, cell_id, words, png in figures(cells):
-            address = f"{page.rpartition('/')[2]}.html#{theme_figures.name(cell_id)}"
+    def entries(self, page: str, cells: Cells) -> Iterable[nodes.Node]:
+        """Yield the figures of a chapter."""
+        for heading, cell_id, words, png in parse_figures(cells):
+            address = f"{page.rpartition('/')[2]}.html#{theme_figures.figure_id(cell_id)}"
             turnable = [] if png else [nodes.inline("", "to turn", classes=["turnable"])]
-            picture = f'<div class="thumb">{thumbnail(png) if png else SLIDERS}</div>'
-            link = nodes.reference("", "", *self.words(heading), refuri=address, internal=True)
+            picture = f'<div class="thumb">{render_thumbnail(png) if png else SLIDERS}</div>'
+            link = nodes.reference("", "", *self.parse_text(heading), refuri=address, internal=True)
             title = nodes.paragraph("", "", link, nodes.Text(" "), *turnable)
             said = nodes.paragraph("", first_sentence(words))
             yield nodes.container("", nodes.raw("", picture, format="html"), title, said, classes=["entry"])
@@ -136,10 +151,11 @@ class FigureIndex(Index):
 class ExperimentIndex(Index):
     """Every sweep: its question, what it took, how to make it again, and who reads it."""
 
-    def run(self):
-        read = [(page, loaded(cells) | self.measured(page)) for page, cells in self.pages()]
+    def run(self) -> list[nodes.Node]:
+        """Make a section a sweep."""
+        read = [(page, parse_sweeps(cells) | self.quoted(page)) for page, cells in self.pages()]
         sweeps = {name: results.load(name) for name in runner.NAMES}
-        total = spoken(sum(sweep["cpu_s"] for sweep in sweeps.values()))
+        total = render_time(sum(sweep["cpu_s"] for sweep in sweeps.values()))
         sums = f"There are {len(sweeps)} experiments. On one thread they took {total} of CPU time."
         sections = (
             self.entry(name, sweep, [page for page, names in read if name in names])
@@ -147,18 +163,22 @@ class ExperimentIndex(Index):
         )
         return [nodes.paragraph("", sums), *sections]
 
-    def measured(self, page):
+    def quoted(self, page: str) -> set[str]:
         """Return the sweeps whose numbers a page of words quotes: it gives their commands."""
         file = Path(self.env.doc2path(page))
         text = file.read_text(encoding="utf-8") if file.suffix == ".md" else ""
         return set(re.findall(r"manyheads\.experiments ([\w-]+)", text))
 
-    def entry(self, name, sweep, pages):
-        settings, seeds = counted(len(sweep["settings"]), "setting"), counted(len(sweep["seeds"]), "seed")
-        times = f"{spoken(sweep['cpu_s'])} of CPU time, {spoken(sweep['duration_s'])} by the clock"
+    def entry(self, name: str, sweep: dict[str, Any], pages: list[str]) -> nodes.section:
+        """Make the section of a sweep."""
+        settings, seeds = (
+            render_count(len(sweep["settings"]), "setting"),
+            render_count(len(sweep["seeds"]), "seed"),
+        )
+        times = f"{render_time(sweep['cpu_s'])} of CPU time, {render_time(sweep['duration_s'])} by the clock"
         file = nodes.literal("", f"{name}.json")
         where = {"reftarget": f"/src/manyheads/measured/{name}.json", "refdoc": self.env.docname}
-        readers = [part for page in pages for part in (nodes.Text(", "), self.page(page))][1:]
+        readers = [part for page in pages for part in (nodes.Text(", "), self.link(page))][1:]
         facts = {
             "Size": [nodes.Text(f"{settings}, {seeds if sweep['seeds'] else 'no seeds'}")],
             "Took": [nodes.Text(times)],
@@ -177,7 +197,8 @@ class ExperimentIndex(Index):
         return self.section(f"experiment-{name}", name, question, listed, command)
 
 
-def setup(app):
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the two directives with Sphinx."""
     app.add_directive("figure-index", FigureIndex)
     app.add_directive("experiment-index", ExperimentIndex)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,8 +9,11 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
@@ -23,13 +26,29 @@ PIXELS_PER_POINT = 96 / 72
 logger = logging.getLogger(__name__)
 
 
-def themed(svg, alt, prefix):
-    """Return the figure as inline SVG, and the colours in it that ``plots`` doesn't name."""
+def render_svg(svg: str, alt: str, prefix: str) -> tuple[str, set[str]]:
+    """Render a figure as inline SVG in the colours of the theme.
+
+    Parameters
+    ----------
+    svg : str
+        As Matplotlib wrote it.
+    alt : str
+        What it shows.
+    prefix : str
+        For its ids, which must differ from those of other figures in the page.
+
+    Returns
+    -------
+    markup : str
+    strangers : set of str
+        The colours in it that ``plots`` doesn't name.
+    """
     root = ET.fromstring(svg)
     referred = set(re.findall(r"""(?:url\(|href=["'])#([^)"']+)""", svg))
     strangers = set()
 
-    def named(match):
+    def rename(match: re.Match) -> str:
         colour = match[0].lower()
         if colour not in VARIABLES:
             strangers.add(colour)
@@ -48,7 +67,7 @@ def themed(svg, alt, prefix):
             element.set("id", prefix + name)
         for key, value in list(element.attrib.items()):
             if key in ("style", "fill", "stroke"):
-                value = re.sub(r"#[0-9a-fA-F]{6}\b", named, value)
+                value = re.sub(r"#[0-9a-fA-F]{6}\b", rename, value)
             # several figures of one page may use one name for different things
             element.set(key, re.sub(r"^#|(?<=url\()#", f"#{prefix}", value))
     width = float(root.get("viewBox").split()[2])
@@ -61,31 +80,32 @@ def themed(svg, alt, prefix):
     return ET.tostring(root, encoding="unicode"), strangers
 
 
-def name(cell_id):
+def figure_id(cell_id: str) -> str:
     """Name a figure in its page; as stable as the id of its cell."""
     return f"figure-{cell_id.removesuffix('-figure')}"
 
 
-def linked(markup, cell_id):
+def wrap_linked(markup: str, cell_id: str) -> str:
     """Give a figure its name and a link to itself, whose address site.js copies."""
-    anchor = name(cell_id)
+    anchor = figure_id(cell_id)
     link = f'<a class="figure-link" href="#{anchor}">Link to this figure</a>'
     return f'<div class="linked" id="{anchor}">{markup}{link}</div>'
 
 
-def cells(env, docname):
+def parse_cells(env: BuildEnvironment, docname: str) -> list[dict[str, Any]]:
     """Return the cells of a page's notebook; of another page, none."""
     path = Path(env.doc2path(docname))
     return json.loads(path.read_text(encoding="utf-8"))["cells"] if path.suffix == ".ipynb" else []
 
 
-def is_element(node, name):
+def is_element(node: nodes.Node, name: str) -> bool:
+    """Tell whether a node is what MyST-NB calls so."""
     return isinstance(node, nodes.container) and node.get("nb_element") == name
 
 
-def tell_cells(app, doctree):
+def mark_cells(app: Sphinx, doctree: nodes.document) -> None:
     """Note the id of each code cell while it is known which page is being read."""
-    known = cells(app.env, app.env.docname)
+    known = parse_cells(app.env, app.env.docname)
     for node in doctree.findall(lambda node: is_element(node, "cell_code")):
         node["cell_id"] = known[node["cell_index"]]["id"]
 
@@ -96,7 +116,8 @@ class InlineFigures(SphinxPostTransform):
     default_priority = 3
     formats = ("html",)
 
-    def run(self, **kwargs):
+    def run(self, **kwargs: Any) -> None:
+        """Replace the figures of a page by what a theme can colour."""
         ET.register_namespace("", SVG[1:-1])
         bundles = [node for node in self.document.findall(nodes.container) if is_element(node, "mime_bundle")]
         for number, bundle in enumerate(bundles, 1):
@@ -110,18 +131,19 @@ class InlineFigures(SphinxPostTransform):
                 continue
             (image,) = forms["image/svg+xml"].findall(nodes.image)
             svg = (Path(self.app.srcdir) / image["uri"].lstrip("/")).read_text(encoding="utf-8")
-            markup, strangers = themed(svg, alt, f"f{number}-")
+            markup, strangers = render_svg(svg, alt, f"f{number}-")
             if strangers:
                 problem = "a figure uses colours that plots doesn't name: %s"
                 logger.warning(problem, ", ".join(sorted(strangers)), location=bundle)
             cell = bundle.parent
             while "cell_id" not in cell:
                 cell = cell.parent
-            figure = linked(f'<div class="figure">{markup}</div>', cell["cell_id"])
+            figure = wrap_linked(f'<div class="figure">{markup}</div>', cell["cell_id"])
             bundle.replace_self(nodes.raw("", figure, format="html"))
 
 
-def setup(app):
-    app.connect("doctree-read", tell_cells)
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the figures with Sphinx."""
+    app.connect("doctree-read", mark_cells)
     app.add_post_transform(InlineFigures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,7 +4,10 @@ The packed model never sits in git. Where the package with the weights is missin
 """
 
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.util.fileutil import copy_asset
 
 from manyheads import bert, explorer
@@ -16,7 +19,10 @@ MISSING = (
 )
 
 
-def load_where_needed(app, pagename, templatename, context, doctree):
+def add_explorer(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Load the explorer in the page that has a place for it, or say there why it is missing."""
     if 'id="explorer"' not in context.get("body", "") or app.builder.name != "html":
         return
     target = Path(app.outdir) / "_static" / "explorer"
@@ -36,6 +42,7 @@ def load_where_needed(app, pagename, templatename, context, doctree):
         app.add_js_file(f"explorer/{script}")
 
 
-def setup(app):
-    app.connect("html-page-context", load_where_needed)
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the explorer with Sphinx."""
+    app.connect("html-page-context", add_explorer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,7 +8,9 @@ into the contents: the first print tells them, the second one carries them. Solu
 import logging
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pypdf
@@ -16,13 +18,15 @@ import yaml
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from fontTools.varLib import instancer
-from pypdf.generic import NameObject, TextStringObject
+from playwright.sync_api import Browser, Playwright
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects wrong by two, to no harm
 
 ROOT = Path(__file__).parents[2]
 FONTS = ("source-serif-4", "source-serif-4-ext", "source-serif-4-italic", "source-sans-3")
 WEIGHTS = (400, 600)
+PRINTS = 4  # the first tells on which pages things stand, the second carries that, a third changes nothing
 FORMULA = re.compile(
     r'<span class="katex-mathml">.*?<annotation encoding="application/x-tex">(.*?)</annotation>'
     r'</semantics></math></span><span [^>]*class="katex-html"[^>]*>',
@@ -38,8 +42,14 @@ SOLVED = re.compile(
 LINK = re.compile(r'<a class="reference internal" href="#((\w[\w-]*)[^"]*)"[^>]*>.*?</a>', re.DOTALL)
 
 
-def launch(playwright):
-    """Start a Chromium: the system's, or else the one that Playwright has installed."""
+def launch(playwright: Playwright) -> Browser:
+    """Start a Chromium: the system's, or else the one that Playwright has installed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+    """
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     found = map(shutil.which, names)  # the first has no windows, and opens pages sooner
     program = next(filter(None, found), playwright.chromium.executable_path)
@@ -52,15 +62,15 @@ def launch(playwright):
     return playwright.chromium.launch(executable_path=program, args=quiet)
 
 
-def name_headings(body):
+def name_headings(body: str) -> str:
     """Give a heading the name of its section: the section may begin at the foot of the page before."""
     for _, _, name in LINKED.findall(body):
         body = body.replace(f' id="{name}"', "", 1)
     return LINKED.sub(r'<h\1 id="\3">\2</h\1>', body)
 
 
-def on_paper(body, name):
-    """Return a page's text with names and links that hold in the book, without what paper can't show."""
+def render_for_paper(body: str, name: str) -> str:
+    """Render a page's text with names and links that hold in the book, without what paper can't show."""
     body = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{name}.", body)
     body = re.sub(r'href="([\w-]+)\.html"', r'href="#\1"', body)
     body = re.sub(r'href="([\w-]+)\.html#', r'href="#\1.', body)
@@ -71,16 +81,16 @@ def on_paper(body, name):
     return FORMULA.sub(r'<span class="katex-html" role="img" aria-label="\1">', body)
 
 
-def plain(words):
-    """Return a heading as text: the outline of a PDF holds no formulas."""
-    heading = BeautifulSoup(words, "html.parser")
+def render_heading(markup: str) -> str:
+    """Render a heading as text: the outline of a PDF holds no formulas."""
+    heading = BeautifulSoup(markup, "html.parser")
     for formula in heading.select(".katex"):
         tex = formula.select_one("[aria-label]")["aria-label"]
         formula.replace_with(re.sub(r"\\text|[{}]", "", tex.replace(r"\sqrt", "√")))
     return heading.get_text()
 
 
-def page(name, body):
+def parse_page(name: str, body: str) -> dict[str, Any]:
     """Return what the template asks of a page: its name, its text, its headings and its title."""
     headings = [
         {"level": int(level), "words": words, "id": target} for level, target, words in HEADING.findall(body)
@@ -88,14 +98,14 @@ def page(name, body):
     return {"name": name, "body": body, "headings": headings, "title": headings[0]["words"]}
 
 
-def read(site, file):
-    """Return a built page."""
+def read_page(site: Path, file: str) -> dict[str, Any]:
+    """Read a built page."""
     html = (site / f"{file}.html").read_text(encoding="utf-8")
     name = Path(file).name
-    return page(name, on_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name))
+    return parse_page(name, render_for_paper(re.search("<article>(.*)</article>", html, re.DOTALL)[1], name))
 
 
-def take_solutions(pages):
+def take_solutions(pages: list[dict[str, Any]]) -> dict[str, Any]:
     """Take the solutions out of the chapters, leave word of where they are, and return a page of them."""
     taken = ['<h1 id="solutions.solutions">Solutions</h1>']
     for chapter in pages:
@@ -107,33 +117,33 @@ def take_solutions(pages):
             taken.append(f'<h3 id="solutions.{exercise}">{words}</h3>{solution}')
         link = r'<a class="reference internal" href="#solutions.\2">Solution</a>'
         chapter["body"] = SOLVED.sub(rf'\1<p class="solution">{link}</p>', chapter["body"])
-    return page("solutions", "".join(taken))
+    return parse_page("solutions", "".join(taken))
 
 
-def tell_pages(here, body, numbers):
+def add_page_numbers(here: str, body: str, numbers: dict[str, int]) -> str:
     """Write behind a link to another chapter on which page it leads."""
 
-    def tell(link):
+    def number(link: re.Match) -> str:
         target, name = link.groups()
         if name in (here, "glossary", "bibliography") or target not in numbers:
             return link[0]
         return f'{link[0]}<span class="at"> (p. {numbers[target]})</span>'
 
-    return LINK.sub(tell, body)
+    return LINK.sub(number, body)
 
 
-def parts(site):
+def parts(site: Path) -> list[dict[str, Any]]:
     """Return the parts of the book in the order of its contents, each with its caption and pages."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    found = [{"caption": None, "pages": [read(site, toc["root"])]}]
+    found = [{"caption": None, "pages": [read_page(site, toc["root"])]}]
     for part in toc["parts"]:
-        pages = [read(site, entry["file"]) for entry in part["chapters"]]
+        pages = [read_page(site, entry["file"]) for entry in part["chapters"]]
         found.append({"caption": part["caption"], "pages": pages})
     solutions = take_solutions([page for part in found for page in part["pages"]])
     return [*found, {"caption": None, "pages": [solutions]}]
 
 
-def save_fonts(folder):
+def save_fonts(folder: Path) -> None:
     """Write the book's fonts in the weights that it uses: a PDF can't hold a font of variable weight."""
     for name in FONTS:
         for weight in WEIGHTS:
@@ -147,7 +157,7 @@ def save_fonts(folder):
             font.save(folder / f"{name}-{weight}.ttf")
 
 
-def print_pages(browser, html, pdf):
+def print_pages(browser: Browser, html: Path, pdf: Path) -> dict[str, int]:
     """Print a page to a PDF, and return on which of its pages each place is that a link leads to."""
     page = browser.new_page(java_script_enabled=False)
     page.goto(html.as_uri())
@@ -160,7 +170,7 @@ def print_pages(browser, html, pdf):
     }
 
 
-def bookmarks(parent):
+def bookmarks(parent: DictionaryObject) -> Iterator[DictionaryObject]:
     """Yield the items of a PDF's outline in their order."""
     item = parent.get("/First")
     while item:
@@ -169,18 +179,24 @@ def bookmarks(parent):
         item = item.get_object().get("/Next")
 
 
-def finish(pdf, metadata, headings):
+def finish(pdf: Path, metadata: dict[str, str], headings: Sequence[str]) -> None:
     """Say what the book is instead of what printed it and when, and make its outline plain text."""
     writer = pypdf.PdfWriter(clone_from=pdf)
     writer.pdf_header = "%PDF-1.7"  # tags and an outline are younger than what Chromium writes there
     writer.metadata = metadata
     for item, words in zip(bookmarks(writer.root_object["/Outlines"]), headings, strict=True):
-        item[NameObject("/Title")] = TextStringObject(plain(words))
+        item[NameObject("/Title")] = TextStringObject(render_heading(words))
     writer.write(pdf)
 
 
-def main(browser, build):
-    """Print the site that lies in the folder ``html`` of a build into its folder ``pdf``."""
+def main(browser: Browser, build: Path) -> None:
+    """Print the site that lies in the folder ``html`` of a build into its folder ``pdf``.
+
+    Raises
+    ------
+    RuntimeError
+        If the page numbers that a print carries move what it prints, each time anew.
+    """
     site, folder = build / "html", build / "pdf"
     folder.mkdir(exist_ok=True)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -198,11 +214,16 @@ def main(browser, build):
     save_fonts(folder)
     template = jinja2.Template(Path(__file__).with_name("print_book.html").read_text(encoding="utf-8"))
     html, pdf = folder / "book.html", folder / "one-head-many-heads.pdf"
-    numbers, found = None, {}
-    while found != numbers:
-        numbers = found
-        html.write_text(template.render(book, numbers=numbers, tell_pages=tell_pages), encoding="utf-8")
-        found = print_pages(browser, html, pdf)
+    numbers = {}
+    for _ in range(PRINTS):
+        text = template.render(book, numbers=numbers, add_page_numbers=add_page_numbers)
+        html.write_text(text, encoding="utf-8")
+        before, numbers = numbers, print_pages(browser, html, pdf)
+        if numbers == before:
+            break
+    else:
+        moved = sorted(name for name in numbers if numbers[name] != before.get(name))
+        raise RuntimeError(f"page numbers must come to rest, but in {PRINTS} prints these moved: {moved[:5]}")
     headings = [
         heading["words"] for part in book["parts"] for page in part["pages"] for heading in page["headings"]
     ]

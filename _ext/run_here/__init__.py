@@ -9,10 +9,13 @@ the page says so.
 import re
 import sys
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.util.fileutil import copy_asset
 
 import manyheads
@@ -49,7 +52,7 @@ MISSING = (
 
 
 @cache
-def pyodide():
+def pyodide() -> list[Path] | None:
     """Find the files of Pyodide; None where they aren't installed."""
     try:
         return PYODIDE.paths()
@@ -58,7 +61,7 @@ def pyodide():
 
 
 @cache
-def is_light(module):
+def is_light(module: str) -> bool:
     """Tell whether a module needs nothing but Python and NumPy."""
     root, _, room = module.partition(".")
     if root == "manyheads":
@@ -69,11 +72,12 @@ def is_light(module):
     return root == "numpy" or root in sys.stdlib_module_names
 
 
-def light_rooms():
+def light_rooms() -> list[Path]:
+    """Find the rooms of the package that need nothing but Python and NumPy."""
     return [file for file in sorted(ROOMS.glob("*.py")) if is_light(f"manyheads.{file.stem}")]
 
 
-def can_run(codes, show_something):
+def can_run(codes: Sequence[str], show_something: Sequence[bool]) -> set[int]:
     """Choose the cells to offer: those that need only Python and NumPy, and show something or lead to it."""
     shown = {
         i
@@ -87,11 +91,13 @@ def can_run(codes, show_something):
     }
 
 
-def parts(cell, kind):
+def parts(cell: nodes.container, kind: str) -> list[nodes.container]:
+    """Find the source of a cell, or its outputs."""
     return [part for part in cell.findall(nodes.container) if part.get("nb_element") == f"cell_code_{kind}"]
 
 
-def mark(app, doctree):
+def mark_cells(app: Sphinx, doctree: nodes.document) -> None:
+    """Mark the cells that run in the page, and those that don't."""
     cells = [cell for cell in doctree.findall(nodes.container) if cell.get("nb_element") == "cell_code"]
     cells = [cell for cell in cells if parts(cell, "source")]
     codes = [parts(cell, "source")[0].astext() for cell in cells]
@@ -100,11 +106,15 @@ def mark(app, doctree):
         cell["classes"].append("runs-here" if number in runs_here else "runs-elsewhere")
 
 
-def assets():
+def assets() -> list[Path]:
+    """Find the files that a page loads when a reader runs a cell."""
     return [*pyodide(), *ASSETS.glob("*.whl"), ASSETS / "worker.js", Path(run_cells.__file__)]
 
 
-def offer(app, pagename, templatename, context, doctree):
+def add_runner(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Load the script in pages with such cells, and say above the first of them what a button does."""
     first = re.search(r'<div class="cell[^"]* runs-here', context.get("body", ""))
     if not first or app.builder.name != "html":
         return
@@ -117,7 +127,8 @@ def offer(app, pagename, templatename, context, doctree):
     context["body"] = context["body"][: first.start()] + note + context["body"][first.start() :]
 
 
-def copy_assets(app, exception):
+def copy_assets(app: Sphinx, exception: Exception | None) -> None:
+    """Copy into the site what runs the cells, and the rooms of the package that they import."""
     if app.builder.name != "html" or exception is not None:
         return
     target = Path(app.outdir) / "_static" / "run_here"
@@ -129,8 +140,9 @@ def copy_assets(app, exception):
                 rooms.write(file, f"manyheads/{file.name}")
 
 
-def setup(app):
-    app.connect("doctree-read", mark)
-    app.connect("html-page-context", offer)
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the cells that run with Sphinx."""
+    app.connect("doctree-read", mark_cells)
+    app.connect("html-page-context", add_runner)
     app.connect("build-finished", copy_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

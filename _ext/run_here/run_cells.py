@@ -8,38 +8,52 @@ its names come from: what comes out depends on what stands on the page, and on n
 import ast
 import builtins
 import contextlib
-import dis
-import inspect
 import io
 import linecache
+import symtable
 import traceback
-import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 LIMIT = 20_000  # characters that one run may print
 WHOLE = -1  # instead of the place of a statement: the whole cell
 THIS = "this cell"
-COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")  # functions inside Python 3.11, which run at once
+AT_ONCE = ("listcomp", "setcomp", "dictcomp")  # functions, as Python sees it, which run where they stand
+
+Piece = tuple[int, int]  # the number of a cell, and the place of a statement in it, or WHOLE
+Named = tuple[ast.stmt, set[str], set[str], set[str]]  # a statement with its names
 
 # ---------------------------------------------------------------------- what a cell needs
 
 
-def names(statement):
-    """Return the global names of a statement: used, used again by later calls, bound or changed in place."""
+class _Explicit(ast.NodeTransformer):
+    """Writes ``x += 1`` as ``x = x + 1``: a table of symbols doesn't say that the first one reads x."""
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
+        read = ast.parse(ast.unparse(node.target), mode="eval").body
+        return ast.Assign([node.target], ast.BinOp(read, node.op, node.value), lineno=node.lineno)
+
+
+def _scopes(table: symtable.SymbolTable, at_once: bool = True) -> Iterator[tuple[symtable.SymbolTable, bool]]:
+    """Yield a scope and those within it, and whether they run at once or when somebody calls them."""
+    yield table, at_once
+    for inner in table.get_children():
+        yield from _scopes(inner, at_once and (inner.get_type() == "class" or inner.get_name() in AT_ONCE))
+
+
+def names(statement: ast.stmt) -> tuple[set[str], set[str], set[str]]:
+    """Return the global names of a statement: used, used by later calls too, bound or changed in place."""
     uses, late, binds = set(), set(), set()
-    module = compile(ast.Module([statement], []), THIS, "exec")
-    codes = [(module, uses)]
-    while codes:
-        code, found = codes.pop()
-        for inner in code.co_consts:
-            if isinstance(inner, types.CodeType):
-                at_once = not inner.co_flags & inspect.CO_NEWLOCALS or inner.co_name in COMPREHENSIONS
-                codes.append((inner, found if at_once else late))
-        for step in dis.get_instructions(code):
-            if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
-                found.add(step.argval)
-            elif step.opname == "STORE_GLOBAL" or (step.opname == "STORE_NAME" and code is module):
-                binds.add(step.argval)
+    source = ast.unparse(_Explicit().visit(ast.parse(ast.unparse(statement))))
+    for table, at_once in _scopes(symtable.symtable(source, THIS, "exec")):
+        outside = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (outside or symbol.is_global()):
+                (uses if at_once else late).add(symbol.get_name())
+            made = symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+            if made and (outside or symbol.is_declared_global()):
+                binds.add(symbol.get_name())
     if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
         for node in ast.walk(statement):
             if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
@@ -49,8 +63,8 @@ def names(statement):
     return uses | late, late, binds
 
 
-def apart(statement):
-    """Take an import of several names apart, so that one can be had without the others."""
+def split_import(statement: ast.stmt) -> list[ast.stmt]:
+    """Split an import of several names, so that one can be had without the others."""
     if isinstance(statement, ast.Import):
         single = [ast.Import([alias]) for alias in statement.names]
     elif isinstance(statement, ast.ImportFrom):
@@ -61,18 +75,19 @@ def apart(statement):
 
 
 @cache
-def statements(source):
+def statements(source: str) -> list[Named]:
     """Return the statements of a cell, each with its names."""
-    single = [one for statement in ast.parse(source).body for one in apart(statement)]
+    single = [one for statement in ast.parse(source).body for one in split_import(statement)]
     return [(one, *names(one)) for one in single]
 
 
-def part(cells, number, place):
+def parse_piece(cells: Sequence[str], number: int, place: int) -> list[Named]:
+    """Return the statements of a piece of a cell."""
     every = statements(cells[number])
     return every if place == WHOLE else [every[place]]
 
 
-def origin(cells, name, before):
+def origin(cells: Sequence[str], name: str, before: int) -> Piece | None:
     """Find where a name was bound last: a cell, or one import of a cell, which can be had alone."""
     for number in reversed(range(before)):
         for place, (statement, _, _, binds) in reversed(list(enumerate(statements(cells[number])))):
@@ -81,7 +96,7 @@ def origin(cells, name, before):
     return None
 
 
-def free(parts):
+def free(parts: Iterable[Named]) -> set[str]:
     """Return the names that are used before they are bound."""
     found, bound = set(), set()
     for _, uses, _, binds in parts:
@@ -90,12 +105,12 @@ def free(parts):
     return found
 
 
-def needed(cells, number):
+def needed(cells: Sequence[str], number: int) -> list[Piece]:
     """Return what has to run before a cell, in order: pairs of a cell's number and a place in it."""
     found, todo = set(), [(number, WHOLE)]
     while todo:
         cell, place = todo.pop()
-        parts = part(cells, cell, place)
+        parts = parse_piece(cells, cell, place)
         origins = {origin(cells, name, cell) for name in free(parts)}
         origins |= {origin(cells, name, number) for _, _, late, _ in parts for name in late}
         origins -= found | {None}
@@ -104,21 +119,21 @@ def needed(cells, number):
     return sorted(found)
 
 
-def unknown(cells, number):
+def unknown(cells: Sequence[str], number: int) -> set[str]:
     """Return the names that a cell needs and that no cell on the page binds."""
     found = set()
     for cell, place in [*needed(cells, number), (number, WHOLE)]:
-        parts = part(cells, cell, place)
+        parts = parse_piece(cells, cell, place)
         inside = {name for *_, binds in parts for name in binds}
         found |= {name for name in free(parts) - inside if origin(cells, name, cell) is None}
     return found - set(dir(builtins))
 
 
-def modules(cells, number):
+def modules(cells: Sequence[str], number: int) -> set[str]:
     """Return the modules that a cell imports, itself or through what it needs."""
     found = set()
     for piece in [*needed(cells, number), (number, WHOLE)]:
-        for node in (node for statement, *_ in part(cells, *piece) for node in ast.walk(statement)):
+        for node in (node for statement, *_ in parse_piece(cells, *piece) for node in ast.walk(statement)):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -133,10 +148,11 @@ def modules(cells, number):
 class Printed(io.TextIOBase):
     """Hands on what a run prints, line by line, and no more than a page can bear."""
 
-    def __init__(self, say):
+    def __init__(self, say: Callable[[str], object]):
         self.say, self.line, self.left = say, "", LIMIT
 
-    def write(self, text):
+    def write(self, text: str) -> int:
+        """Take what is printed."""
         if self.left > 0:
             self.line += text[: self.left]
             self.left -= len(text)
@@ -146,14 +162,15 @@ class Printed(io.TextIOBase):
                 self.flush()
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
+        """Hand on what has come so far."""
         if self.line:
             self.say(self.line)
         self.line = ""
 
 
-def legible(source, original):
-    """Tell what a cell binds even where the reader broke it: then, what it binds in the book."""
+def parseable(source: str, original: str) -> str:
+    """Return a cell, or where the reader broke it the one in the book: it tells what the cell binds."""
     try:
         statements(source)
     except SyntaxError:
@@ -161,36 +178,40 @@ def legible(source, original):
     return source
 
 
-def above(source):
+def label(source: str) -> str:
+    """Name a cell above in a traceback, by its first line."""
     return f"the cell “{source.strip().partition(chr(10))[0]}”"
 
 
-def execute(body, source, name, namespace):
+def execute(body: list[ast.stmt], source: str, name: str, namespace: dict[str, Any]) -> None:
+    """Run statements, so that a traceback shows their lines."""
     linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name  # for tracebacks
     exec(compile(ast.Module(body, []), name, "exec"), namespace)
 
 
-def prepare(cells, book, number, namespace):
+def prepare(cells: Sequence[str], book: Sequence[str], number: int, namespace: dict[str, Any]) -> None:
     """Run what a cell needs; not the asserts, which the reader's own numbers need not pass."""
-    readable = [legible(*pair) for pair in zip(cells, book, strict=True)]
+    readable = [parseable(*pair) for pair in zip(cells, book, strict=True)]
     for cell, place in needed([*readable[:number], cells[number]], number):
         source = cells[cell]
         body = (
-            ast.parse(source, above(source)).body if place == WHOLE else [part(readable, cell, place)[0][0]]
+            ast.parse(source, label(source)).body
+            if place == WHOLE
+            else [parse_piece(readable, cell, place)[0][0]]
         )
         body = [statement for statement in body if not isinstance(statement, ast.Assert)]
-        execute(body, source, above(source), namespace)
+        execute(body, source, label(source), namespace)
 
 
-def told(error):
-    """Write an error as Python does, without the lines that aren't the reader's."""
+def format_error(error: BaseException) -> str:
+    """Format an error as Python does, without the lines that aren't the reader's."""
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if frame.filename == THIS or frame.filename.startswith("the cell “")]
     head = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     return "".join([*head, *traceback.format_exception_only(error)])
 
 
-def run(cells, book, number, say):
+def run(cells: Sequence[str], book: Sequence[str], number: int, say: Callable[[str], object]) -> bool:
     """Run a cell after what it needs.
 
     Parameters
@@ -224,7 +245,7 @@ def run(cells, book, number, say):
                     print(repr(value))
     except BaseException as error:  # whatever goes wrong in the reader's code is for the reader
         printed.flush()
-        say(told(error))
+        say(format_error(error))
         return False
     printed.flush()
     return True

@@ -289,6 +289,49 @@ def test_a_missing_docstring_is_missed():
     assert missing(function, ast.get_docstring(function)) == ["a docstring"]
 
 
+def untyped(node):
+    """What has no hint: parameters but self and cls, and what a function returns."""
+    arguments = node.args
+    every = [
+        *arguments.posonlyargs,
+        *arguments.args,
+        *arguments.kwonlyargs,
+        arguments.vararg,
+        arguments.kwarg,
+    ]
+    named = [one for one in every if one and one.arg not in ("self", "cls") and not one.annotation]
+    return [one.arg for one in named] + ["return"] * (node.returns is None and node.name != "__init__")
+
+
+SITE = sorted((ROOT / "_ext").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SITE, ids=lambda path: path.relative_to(ROOT / "_ext").as_posix())
+def test_every_public_name_of_the_site_is_explained_and_typed(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    lacks = {}
+    for name, node in public(tree):
+        parts = [] if re.match(r".{15,}[.:;?]", ast.get_docstring(node) or "") else ["a sentence"]
+        if isinstance(node, ast.FunctionDef):
+            parts += untyped(node)
+        if parts:
+            lacks[name] = parts
+    assert not lacks
+
+
+@pytest.mark.parametrize(
+    ("code", "lack"),
+    [
+        ("def f(a: int, *b: int, c: int = 1, **d: int) -> int: ...", []),
+        ("def f(self, cls) -> int: ...", []),
+        ("def f(a, *b, c=1, **d): ...", ["a", "c", "b", "d", "return"]),
+    ],
+)
+def test_a_hint_that_lacks_is_missed(code, lack):
+    assert untyped(ast.parse(code).body[0]) == lack
+
+
 def test_every_work_in_the_bibliography_is_cited():
     works = re.findall(r"^@\w+\{(\S+),", (ROOT / "references.bib").read_text(encoding="utf-8"), re.M)
     pages = [*(ROOT / "chapters").glob("*.ipynb"), *(ROOT / "chapters").glob("*.md")]

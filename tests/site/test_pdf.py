@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 
 import nbformat
+import print_book
 import pypdf
 import pypdfium2
 import pytest
@@ -331,6 +332,16 @@ def test_without_a_chromium_it_says_how_to_get_one(tmp_path):
     assert done.returncode != 0
     assert "apt install chromium" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_page_numbers_that_never_come_to_rest_end_the_printing_with_their_names(site, tmp_path, monkeypatch):
+    (tmp_path / "html").symlink_to(site.absolute())
+    printed = iter(range(99))
+    monkeypatch.setattr(print_book, "save_fonts", lambda folder: None)
+    monkeypatch.setattr(print_book, "print_pages", lambda *_: {"start": 1, "moves": next(printed)})
+    with pytest.raises(RuntimeError, match=r"in 4 prints these moved: \['moves'\]"):
+        print_book.main(None, tmp_path)
+    assert next(printed) == 4
 
 
 # ---------------------------------------------------------------------- a page that a reader prints

@@ -10,7 +10,7 @@ import shutil
 import time
 from html import unescape
 from pathlib import Path
-from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urldefrag, urljoin, urlsplit
 
 import nbformat
 import pytest
@@ -29,8 +29,8 @@ from pages import (
     build,
     opening,
 )
-from quiet.search import plain
-from quiet.tables import keep_together
+from quiet.search import render_tex
+from quiet.tables import join_numbers
 
 from manyheads import plots
 
@@ -238,7 +238,7 @@ def test_a_table_whose_words_need_more_than_a_phone_gets_small_letters_or_become
 def test_no_line_of_a_table_ends_within_an_interval(site):
     said = "<td>-0.718 [0.661, 0.775]</td><td>x 0.51 (0.49 to 0.52)</td><td>max 3 ± 0.002, [CLS] and 1</td>"
     joint = "<td>-0.718 [0.661,_0.775]</td><td>x_0.51 (0.49_to_0.52)</td><td>max 3 ±_0.002, [CLS] and 1</td>"
-    assert keep_together(said).replace("\u00a0", "_") == joint
+    assert join_numbers(said).replace("\u00a0", "_") == joint
     for name in NOTEBOOKS:
         tables = BeautifulSoup(html(site, name), "html.parser").select("table")
         cells = [cell.get_text() for table in tables for cell in table("td") if not cell.select(".katex")]
@@ -449,7 +449,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("tex", FORMULAS)
 def test_a_formula_is_found_as_one_types_it(tex):
-    assert plain(tex) == FORMULAS[tex]
+    assert render_tex(tex) == FORMULAS[tex]
 
 
 def test_every_section_is_a_place(site):
@@ -623,7 +623,8 @@ def sound(tmp_path_factory):
 def test_a_sound_book_is_built(sound, site):
     done, _ = sound
     assert done.returncode == 0, done.stderr
-    assert "Open in" not in html(site, LISTED[1]), "this one has no public home"
+    for offer in ("Open in", "Report an error"):
+        assert offer not in html(site, LISTED[1]), "this one has no public home"
 
 
 def test_a_book_with_a_public_home_opens_there(sound):
@@ -632,6 +633,16 @@ def test_a_book_with_a_public_home_opens_there(sound):
         "Open in Colab": "https://colab.research.google.com/github/some/book/blob/trunk/in/here/page.ipynb",
         "Open in Binder": "https://mybinder.org/v2/gh/some/book/trunk?labpath=in%2Fhere%2Fpage.ipynb",
     }
+
+
+def test_a_reader_of_a_book_with_a_public_home_can_report_an_error_on_each_page(sound):
+    page = BeautifulSoup(html(sound[1], "page"), "html.parser")
+    (link,) = page.select("p.report a")
+    assert link.text == "Report an error on this page"
+    address = urlsplit(link["href"])
+    assert f"{address.scheme}://{address.netloc}{address.path}" == "https://github.com/some/book/issues/new"
+    assert parse_qs(address.query)["title"] == ["Error on page"]
+    assert not BeautifulSoup(html(sound[1], "search"), "html.parser").select("p.report")
 
 
 def test_a_home_that_neither_service_knows_is_refused(tmp_path):
