@@ -19,7 +19,7 @@ from typing import Any
 LIMIT = 20_000  # characters that one run may print
 WHOLE = -1  # instead of the place of a statement: the whole cell
 THIS = "this cell"
-AT_ONCE = ("listcomp", "setcomp", "dictcomp")  # functions, as Python sees it, which run where they stand
+AT_ONCE = "genexpr"  # a function, as Python sees it, which runs where it stands
 
 Piece = tuple[int, int]  # the number of a cell, and the place of a statement in it, or WHOLE
 Named = tuple[ast.stmt, set[str], set[str], set[str]]  # a statement with its names
@@ -28,18 +28,30 @@ Named = tuple[ast.stmt, set[str], set[str], set[str]]  # a statement with its na
 
 
 class _Explicit(ast.NodeTransformer):
-    """Writes ``x += 1`` as ``x = x + 1``: a table of symbols doesn't say that the first one reads x."""
+    """Rewrites what tables of symbols hide: that ``x += 1`` reads x, and which names a comprehension keeps.
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
+    From Python 3.12 on they mix up the names of ``[x for x in y]`` with those around it, but not those of
+    ``(x for x in y)``.
+    """
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         read = ast.parse(ast.unparse(node.target), mode="eval").body
-        return ast.Assign([node.target], ast.BinOp(read, node.op, node.value), lineno=node.lineno)
+        return self.generic_visit(ast.Assign([node.target], ast.BinOp(read, node.op, node.value), lineno=1))
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> ast.AST:
+        return self.generic_visit(ast.GeneratorExp(node.elt, node.generators))
+
+    visit_SetComp = visit_ListComp
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        return self.generic_visit(ast.GeneratorExp(ast.Tuple([node.key, node.value]), node.generators))
 
 
 def _scopes(table: symtable.SymbolTable, at_once: bool = True) -> Iterator[tuple[symtable.SymbolTable, bool]]:
     """Yield a scope and those within it, and whether they run at once or when somebody calls them."""
     yield table, at_once
     for inner in table.get_children():
-        yield from _scopes(inner, at_once and (inner.get_type() == "class" or inner.get_name() in AT_ONCE))
+        yield from _scopes(inner, at_once and (inner.get_type() == "class" or inner.get_name() == AT_ONCE))
 
 
 def names(statement: ast.stmt) -> tuple[set[str], set[str], set[str]]:
