@@ -6,7 +6,7 @@
 function bert() {
   "use strict";
   const weights = {};              // name → Float32Array, named as in the model's state_dict
-  let about, ids;                  // sizes of the model; word → its number
+  let about; let ids;                  // sizes of the model; word → its number
 
   /* Tokens: BERT's basic tokenisation, then WordPiece ------------------------------------------------------- */
 
@@ -23,7 +23,7 @@ function bert() {
   }
 
   function pieces(word) {          // the longest piece that is known, then the longest of what is left, …
-    const letters = Array.from(word), found = [];
+    const letters = Array.from(word); const found = [];
     if (letters.length > 100) return ["[UNK]"];
     for (let start = 0, end; start < letters.length; start = end) {
       const piece = () => (start ? "##" : "") + letters.slice(start, end).join("");
@@ -48,9 +48,9 @@ function bert() {
 
   function read({ unit, numbers, steps, scales }) {
     if (numbers) return Float32Array.from(numbers, (_, i) => unit * (code(numbers, i) - 16383));
-    const scale = read(scales), out = new Float32Array(2 * steps.length);
+    const scale = read(scales); const out = new Float32Array(2 * steps.length);
     for (let i = 0; i < out.length; i += 2) {
-      const pair = code(steps, i / 2), group = scale[Math.floor(i / about.group)];
+      const pair = code(steps, i / 2); const group = scale[Math.floor(i / about.group)];
       out[i] = group * (Math.floor(pair / 251) - 125);
       out[i + 1] = group * ((pair % 251) - 125);
     }
@@ -60,14 +60,16 @@ function bert() {
   /* The model; x holds one vector after the other: (token, width) -------------------------------------------- */
 
   function linear(x, name, joint = ".") {
-    const matrix = weights[`${name}${joint}weight`], bias = weights[`${name}${joint}bias`];
-    const to = bias.length, from = matrix.length / to, n = x.length / from, out = new Float32Array(n * to);
+    const matrix = weights[`${name}${joint}weight`]; const bias = weights[`${name}${joint}bias`];
+    const to = bias.length; const from = matrix.length / to; const n = x.length / from; const out = new Float32Array(n * to);
     const exact = Float64Array.from(x);          // as JavaScript computes: nothing is converted on the way
     for (let t = 0; t < n; t += 4) {             // four tokens and two rows share the numbers that were fetched
       const [a, b, c, d] = [t, t + 1, t + 2, t + 3].map((i) => Math.min(i, n - 1));
       const [A, B, C, D] = [a, b, c, d].map((i) => exact.subarray(i * from, (i + 1) * from));
       for (let row = 0; row < to; row += 2) {
+        // oxfmt-ignore
         let a0 = bias[row], b0 = a0, c0 = a0, d0 = a0, a1 = bias[row + 1], b1 = a1, c1 = a1, d1 = a1;
+        // oxfmt-ignore
         for (let i = 0, w = row * from, v = w + from; i < from; i++) {
           const w0 = matrix[w + i], w1 = matrix[v + i], xA = A[i], xB = B[i], xC = C[i], xD = D[i];
           a0 += w0 * xA; b0 += w0 * xB; c0 += w0 * xC; d0 += w0 * xD;
@@ -83,7 +85,7 @@ function bert() {
   }
 
   function norm(x, name) {         // each token to mean 0 and spread 1, then what was learnt
-    const scale = weights[`${name}.weight`], shift = weights[`${name}.bias`], width = scale.length;
+    const scale = weights[`${name}.weight`]; const shift = weights[`${name}.bias`]; const width = scale.length;
     for (let at = 0; at < x.length; at += width) {
       const token = x.subarray(at, at + width);
       const mean = token.reduce((sum, value) => sum + value, 0) / width;
@@ -94,7 +96,7 @@ function bert() {
   }
 
   function gelu(x) {               // erf by Abramowitz & Stegun 7.1.26, off by 1.5e-7 at most
-    const z = Math.abs(x) / Math.SQRT2, t = 1 / (1 + 0.3275911 * z);
+    const z = Math.abs(x) / Math.SQRT2; const t = 1 / (1 + 0.3275911 * z);
     const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
     const erf = 1 - series * Math.exp(-z * z);
     return (x * (1 + Math.sign(x) * erf)) / 2;
@@ -104,13 +106,13 @@ function bert() {
 
   // One layer of heads. `gates` has a number for each: 1 leaves the head as it is, 0 switches it off.
   function attention(x, name, gates) {
-    const { width, heads } = about, n = x.length / width, size = width / heads;
-    const qkv = linear(x, `${name}.in_proj`, "_"), mixed = new Float32Array(n * width);
-    const maps = new Float32Array(heads * n * n), lengths = new Float32Array(heads * n);
+    const { width, heads } = about; const n = x.length / width; const size = width / heads;
+    const qkv = linear(x, `${name}.in_proj`, "_"); const mixed = new Float32Array(n * width);
+    const maps = new Float32Array(heads * n * n); const lengths = new Float32Array(heads * n);
     const out = weights[`${name}.out_proj.weight`];
     for (let head = 0; head < heads; head++) {
       const query = (t) => 3 * width * t + size * head;
-      const key = (t) => query(t) + width, value = (t) => query(t) + 2 * width;
+      const key = (t) => query(t) + width; const value = (t) => query(t) + 2 * width;
       for (let q = 0; q < n; q++) {
         const row = maps.subarray((head * n + q) * n, (head * n + q + 1) * n);
         for (let k = 0; k < n; k++) {
@@ -140,11 +142,11 @@ function bert() {
   }
 
   function forward(tokenIds, gates) {
-    const { width, layers, heads, shard } = about, n = tokenIds.length;
-    const maps = new Float32Array(layers * heads * n * n), lengths = new Float32Array(layers * heads * n);
+    const { width, layers, heads, shard } = about; const n = tokenIds.length;
+    const maps = new Float32Array(layers * heads * n * n); const lengths = new Float32Array(layers * heads * n);
     let x = new Float32Array(n * width);
     tokenIds.forEach((id, t) => {
-      const words = weights[`words-${Math.floor(id / shard)}`], row = (id % shard) * width;
+      const words = weights[`words-${Math.floor(id / shard)}`]; const row = (id % shard) * width;
       for (let i = 0; i < width; i++) x[t * width + i] = words[row + i] + weights["position.weight"][t * width + i];
     });
     norm(x, "norm");

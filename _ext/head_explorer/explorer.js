@@ -8,7 +8,7 @@
 
   /* Loading: each piece of the model is a script that calls explorerPiece with its data ------------------------ */
 
-  const arrived = {}, asked = {};
+  const arrived = {}; const asked = {};
   window.explorerPiece = (name, data) => { arrived[name] = data; };
 
   function piece(name) {                 // asks again if it failed before
@@ -62,7 +62,7 @@
 
     async load(progress) {
       this.about = await this.give("about", "about");
-      const sizes = Object.entries(this.about.pieces), all = sizes.reduce((sum, [, size]) => sum + size, 0);
+      const sizes = Object.entries(this.about.pieces); const all = sizes.reduce((sum, [, size]) => sum + size, 0);
       let loaded = 0;
       await this.give("vocabulary", "vocabulary");
       await Promise.all(sizes.map(([name, size]) => this.give(name).then(() => progress((loaded += size) / all))));
@@ -71,7 +71,7 @@
 
     // The tokens of a text: at most as many as the page can show, always with [SEP] at the end.
     async tokens(text) {
-      const all = await this.ask("tokens", text), most = this.about.maxTokens;
+      const all = await this.ask("tokens", text); const most = this.about.maxTokens;
       const kept = all.length > most ? [...all.slice(0, most - 1), all.at(-1)] : all;
       return { words: kept.map(([word]) => word), ids: kept.map(([, id]) => id), total: all.length };
     }
@@ -86,7 +86,7 @@
 
   /* Stories: each sets a view; what is said about it is read off the numbers. */
 
-  const FIRST = ASK.first, BEST = ASK.best.split(" ").map(Number), PICTURE = "The picture of the dogs was hanging on the wall.";
+  const FIRST = ASK.first; const BEST = ASK.best.split(" ").map(Number); const PICTURE = "The picture of the dogs was hanging on the wall.";
   const STORIES = {
     "One word back": {
       set: { text: FIRST, head: [0, 2], word: "happy" },
@@ -134,7 +134,7 @@
     table: "A row is a word that looks, a column a word that is looked at.",
   };
   const VIEWS = Object.keys(HOW);
-  const LAYERS = 6, HEADS = 12;          // of MiniLM; the worker is told by the pieces
+  const LAYERS = 6; const HEADS = 12;          // of MiniLM; the worker is told by the pieces
   const state = { text: FIRST, layer: 5, head: 11, word: null, measure: "weights", view: "lines", off: new Set(), story: "" };
   const spot = { word: 0, key: 0 };      // where the keyboard is in a panel, whether the word is chosen or not
   const choose = (value, choices) => (choices.includes(value) ? value : choices[0]);
@@ -173,7 +173,7 @@
   /* Elements ------------------------------------------------------------------------------------------------------ */
 
   function make(tag, options = {}, ...children) {
-    const element = document.createElement(tag), { on = {}, ...attributes } = options;
+    const element = document.createElement(tag); const { on = {}, ...attributes } = options;
     for (const [name, value] of Object.entries(attributes)) if (value !== undefined) element.setAttribute(name, value);
     for (const [name, react] of Object.entries(on)) element.addEventListener(name, react);
     element.append(...children.filter((child) => child !== null));
@@ -199,7 +199,7 @@
 
   // Arrow keys move along a list or a grid of things of which only one is a stop for the tab key.
   function arrows(event, at, columns, count) {
-    const row = columns > 1 ? columns : count, start = at - (at % row), step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const row = columns > 1 ? columns : count; const start = at - (at % row); const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     let to = step === undefined ? null : at + step;
     if (event.key === "Home") to = start;
     if (event.key === "End") to = start + row - 1;
@@ -234,7 +234,7 @@
 
   /* Numbers of the sentence ----------------------------------------------------------------------------------------- */
 
-  let model = null, shown = null;        // shown: { words, n, weights, contributions, means, … } of the last answer
+  let model = null; let shown = null;        // shown: { words, n, weights, contributions, means, … } of the last answer
   const name = (i = state.layer * HEADS + state.head) => `L${Math.floor(i / HEADS)}H${i % HEADS}`;
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
   const selected = () => state.layer * HEADS + state.head;
@@ -252,7 +252,7 @@
   }
 
   function measured({ maps, lengths }, n, off) {
-    const size = n * n, count = lengths.length / n, on = Array.from({ length: count }, (_, i) => !off.has(i));
+    const size = n * n; const count = lengths.length / n; const on = Array.from({ length: count }, (_, i) => !off.has(i));
     const weights = Array.from(on, (_, i) => maps.subarray(i * size, (i + 1) * size));
     const arriving = weights.map((map, i) => map.map((weight, at) => weight * lengths[i * n + (at % n)]));
     const sum = (every) => {
@@ -274,10 +274,10 @@
     if (!model?.vectors || busy) return;
     busy = true;
     while (!fresh()) {
-      const text = state.text, off = new Set(state.off);
+      const text = state.text; const off = new Set(state.off);
       try {
         const { words, ids, total } = await model.tokens(text);
-        const answer = await model.forward(ids, off), n = ids.length;
+        const answer = await model.forward(ids, off); const n = ids.length;
         const known = shown?.text === text ? shown.intact : off.size ? null : answer.vector;
         const intact = known ?? (await model.forward(ids)).vector;
         shown = { text, words, n, total, off, intact, vector: answer.vector, ...measured(answer, n, off) };
@@ -296,7 +296,7 @@
   }
 
   function notes() {
-    const { words, total, n } = shown, unknown = words.filter((word) => word === "[UNK]").length;
+    const { words, total, n } = shown; const unknown = words.filter((word) => word === "[UNK]").length;
     return [
       n === 2 ? "There is no word to read: the model sees only its marks for start and end." : `Ready: ${n} tokens, seen by ${LAYERS * HEADS} heads.`,
       total > n ? `The text has ${total.toLocaleString("en")} tokens; the first ${n - 1} and the mark at the end are read.` : "",
@@ -313,7 +313,7 @@
   }
 
   function paint(canvas, map, n) {       // clear is 0, solid is 1, as in all maps of the book
-    const picture = new ImageData(n, n), pixels = new Uint32Array(picture.data.buffer);
+    const picture = new ImageData(n, n); const pixels = new Uint32Array(picture.data.buffer);
     map.forEach((share, i) => { pixels[i] = (Math.round(255 * share) << 24) | colour; });
     canvas.width = canvas.height = n;
     canvas.getContext("2d").putImageData(picture, 0, 0);
@@ -348,7 +348,7 @@
 
   function drawGrid() {
     cells().forEach((cell, i) => {
-      const off = state.off.has(i), chosen = i === selected();
+      const off = state.off.has(i); const chosen = i === selected();
       paint(cell.firstChild, shown[state.measure].heads[i], shown.n);
       cell.setAttribute("aria-selected", chosen);
       cell.setAttribute("aria-label", [name(i), kind(i), off ? "off" : ""].filter(Boolean).join(", "));
@@ -369,7 +369,7 @@
 
   // Left the words that look, right those that are looked at; a word that is chosen shows its numbers at the right.
   function lines(map, label) {
-    const { words, n } = shown, height = 26;
+    const { words, n } = shown; const height = 26;
     const title = (text) => make("span", { class: "title" }, text);
     const left = make("ul", { role: "listbox", "aria-label": `Word that looks, ${label}` });
     words.forEach((word, q) => left.append(make("li", {
@@ -377,7 +377,7 @@
       on: {
         click: () => toggleWord(q),
         keydown: (event) => {
-          const to = arrows(event, q, 1, n), press = event.key === "Enter" || event.key === " ";
+          const to = arrows(event, q, 1, n); const press = event.key === "Enter" || event.key === " ";
           if (press) event.preventDefault();
           if (press) toggleWord(q); else if (to !== q) chooseWord(to);
         },
@@ -392,7 +392,7 @@
     });
     const strokes = [];
     map.forEach((share, i) => {
-      const q = Math.floor(i / n), k = i % n;
+      const q = Math.floor(i / n); const k = i % n;
       if (share < 0.02 || (state.word !== null && q !== state.word)) return;
       strokes.push(`<path d="M0 ${(q + 0.5) * height}L100 ${(k + 0.5) * height}" stroke-opacity="${share.toFixed(3)}" stroke-width="${(1 + 3 * share).toFixed(2)}"/>`);
     });
@@ -402,8 +402,8 @@
   }
 
   function matrix(map, label) {
-    const { words, n } = shown, told = make("p", { class: "told", role: "status" }, "\u00a0");
-    const cell = make("div", { class: "cell" }), over = make("div", { class: "over" }, cell);
+    const { words, n } = shown; const told = make("p", { class: "told", role: "status" }, "\u00a0");
+    const cell = make("div", { class: "cell" }); const over = make("div", { class: "over" }, cell);
     const box = (mark, q, k, width) => { mark.style.cssText = `top: ${(100 * q) / n}%; left: ${(100 * k) / n}%; width: ${(100 * width) / n}%; height: ${100 / n}%`; };
     const read = (q, k) => {
       [spot.word, spot.key] = [q, k];
@@ -421,7 +421,7 @@
         click: (event) => { under(event); toggleWord(spot.word); },
         focus: () => read(spot.word, spot.key),
         keydown: (event) => {
-          const at = spot.word * n + spot.key, to = arrows(event, at, n, n * n);
+          const at = spot.word * n + spot.key; const to = arrows(event, at, n, n * n);
           if (to !== at) read(Math.floor(to / n), to % n);
           if (event.key === "Enter" || event.key === " ") { event.preventDefault(); toggleWord(spot.word); }
         },
@@ -457,11 +457,11 @@
 
   let second;
   function drawPanels() {
-    const draws = { lines, matrix, table }[state.view], { heads, mean } = shown[state.measure];
+    const draws = { lines, matrix, table }[state.view]; const { heads, mean } = shown[state.measure];
     spot.word = Math.min(state.word ?? spot.word, shown.n - 1);
     spot.key = Math.min(spot.key, shown.n - 1);
     how.textContent = HOW[state.view];
-    const on = LAYERS * HEADS - state.off.size, all = `Average of ${on === LAYERS * HEADS ? "all" : "the"} ${on} heads`;
+    const on = LAYERS * HEADS - state.off.size; const all = `Average of ${on === LAYERS * HEADS ? "all" : "the"} ${on} heads`;
     const off = state.off.has(selected());
     const parts = [
       [`Layer ${state.layer}, head ${state.head}`, `Measured in chapter 5: ${KINDS[kind(selected())]}${off ? ". Switched off: this is what it would see" : ""}`, heads[selected()], name()],
@@ -482,7 +482,7 @@
   }
 
   function sentenceAbout(map, who) {     // the same in words
-    const { words, n } = shown, asked = state.word === null ? [...words.keys()] : [state.word];
+    const { words, n } = shown; const asked = state.word === null ? [...words.keys()] : [state.word];
     const sums = new Map();
     words.forEach((word, k) => sums.set(word, (sums.get(word) ?? 0) + asked.reduce((sum, q) => sum + map[q * n + k], 0) / asked.length));
     const top = [...sums].sort(([, a], [, b]) => b - a).slice(0, 3).map(([word, share]) => `${word} ${percent(share)}`).join(", ");
@@ -514,9 +514,9 @@
     switchButtons.head.textContent = `Switch ${name()} ${turn([selected()])}`;
     switchButtons.layer.textContent = `Switch layer ${state.layer} ${turn(ofLayer())}`;
     switchButtons.rest.textContent = `Keep only ${name()}`;
-    const { intact, vector, off: without } = shown, { sentences, width } = model.about;
+    const { intact, vector, off: without } = shown; const { sentences, width } = model.about;
     const dot = (one, other, at = 0) => one.reduce((sum, value, i) => sum + value * other[at + i], 0);
-    const product = dot(intact, vector), cosine = product.toFixed(product > 0.995 ? 4 : 3);  // more is lost with the rounding
+    const product = dot(intact, vector); const cosine = product.toFixed(product > 0.995 ? 4 : 3);  // more is lost with the rounding
     const on = every.length - without.size;
     // The angle of two vectors of length 1 from their distance: the cosine hardly tells small angles apart.
     const angle = (360 / Math.PI) * Math.asin(Math.min(Math.hypot(...intact.map((value, i) => value - vector[i])) / 2, 1));

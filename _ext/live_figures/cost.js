@@ -111,7 +111,7 @@
       const named = (test) => Object.keys(BILLS).filter((name) => test(now[name], single[name])).map((name) => NAMES[name][0]);
       const sorted = { more: named((a, b) => a > b), "the same": named((a, b) => a === b), less: named((a, b) => a < b) };
       const said = Object.entries(sorted).filter(([, names]) => names.length).map(([what, names]) => `${what} for ${this.list(names)}`);
-      const heads = this.nHeads === 1 ? "1 head" : `${this.nHeads} heads`, width = this.fixed ? this.dHead : this.dModel;
+      const heads = this.nHeads === 1 ? "1 head" : `${this.nHeads} heads`; const width = this.fixed ? this.dHead : this.dModel;
       const costs = [`${this.short(now.parameters)} parameters`, `${this.short(now.flops)} FLOPs`,
         `${this.inBytes(now.weights)} of attention weights`, `${this.inBytes(now.cache)} of KV cache`];
       const keys = this.nHeads === 1 ? "" : this.nKvHeads === this.nHeads ? ", each with its own keys and values,"
@@ -142,7 +142,7 @@
 
     showBills(now, single) {
       const rows = Object.entries(NAMES).map(([name, [words, unit]]) => {
-        const bytes = unit.startsWith("bytes"), factor = Number(now[name]) / Number(single[name]);
+        const bytes = unit.startsWith("bytes"); const factor = Number(now[name]) / Number(single[name]);
         // the bar: from the middle (as much as one head) outwards, a step for each doubling
         const reach = Math.max(-1, Math.min(1, Math.log2(factor) / Math.log2(MOST)));
         const bar = this.make("span", { class: "factor", style: `--from: ${Math.min(0, reach)}; --to: ${Math.max(0, reach)}` }, this.times(factor));

@@ -18,7 +18,7 @@
       wanted: ["1st key", "2nd key", "3rd key", "4th key"],
     },
   };
-  const WIDTH = 340, HEIGHT = 250, LEFT = 40, BOTTOM = 205;
+  const WIDTH = 340; const HEIGHT = 250; const LEFT = 40; const BOTTOM = 205;
 
   const mean = (numbers) => numbers.reduce((sum, number) => sum + number) / numbers.length;
   const spread = (numbers) => Math.sqrt(numbers.reduce((sum, x) => sum + (x - mean(numbers)) ** 2, 0) / (numbers.length - 1));
@@ -59,7 +59,7 @@
     }
 
     update() {
-      const { task, chosen } = this, mine = this.runs.filter((run) => run.heads === chosen);
+      const { task, chosen } = this; const mine = this.runs.filter((run) => run.heads === chosen);
       const run = mine.find(({ training }) => training === this.training);
       this.heads.value = chosen;
       this.trainings.value = this.training;
@@ -67,7 +67,7 @@
       this.showRun(run);
       this.looks.replaceChildren(...(task === TASKS.staircase ? this.maps(run.attention) : [this.grid(run.attention)]));
       this.listLooks(run);
-      const seeds = run.seeds, each = [mean(seeds), Math.min(...seeds), Math.max(...seeds)].map((number) => this.digits(number, 3));
+      const seeds = run.seeds; const each = [mean(seeds), Math.min(...seeds), Math.max(...seeds)].map((number) => this.digits(number, 3));
       const many = `${chosen} ${chosen > 1 ? "heads" : "head"} of width ${task.dModel / chosen} after ${run.training}`;
       const theorem = run.theory > 0 ? `The theorem allows no less than ${this.digits(run.theory, 2)}.` : "The theorem, which counts heads and not their width, forbids nothing.";
       const bound = !task.bound ? ` Chance gives ${this.digits(this.data.chance, 3)}.` : run.theory === null ? "" : ` ${theorem}`;
@@ -84,7 +84,7 @@
     }
 
     chart() {
-      const { task, plain } = this, step = (WIDTH - LEFT) / plain.length;
+      const { task, plain } = this; const step = (WIDTH - LEFT) / plain.length;
       const text = (words, x, y, anchor, kind = "quiet") => this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
       const levels = task.axis.flatMap((level) => [
         this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(level), y2: this.y(level), class: level ? "grid" : "axis" }),
@@ -116,7 +116,7 @@
     }
 
     pick(event) {                    // a click into the chart chooses the nearest number of heads
-      const box = event.currentTarget.getBoundingClientRect(), x = (WIDTH * (event.clientX - box.left)) / box.width;
+      const box = event.currentTarget.getBoundingClientRect(); const x = (WIDTH * (event.clientX - box.left)) / box.width;
       const index = Math.floor(((x - LEFT) / (WIDTH - LEFT)) * this.plain.length);
       if (this.plain[index]) this.choose(this.plain[index].heads, this.training);
     }
@@ -141,7 +141,7 @@
 
     // One square a head: (query, key). Cells of equal shade are one path; a line runs around what is to be copied.
     maps(attention) {
-      const n = attention[0].length, shades = 12, cell = (row, column) => `M${column} ${row}h1v1h-1z`;
+      const n = attention[0].length; const shades = 12; const cell = (row, column) => `M${column} ${row}h1v1h-1z`;
       const inside = (t, s) => Math.min(t, s) >= 0 && [1, 2, 3, 4].includes((t - s + n) % n);
       const edges = (t, s) => (inside(t, s) !== inside(t, s - 1) ? `M${s} ${t}v1` : "") + (inside(t, s) !== inside(t - 1, s) ? `M${s} ${t}h1` : "");
       const wanted = attention[0].map((row, t) => row.map((_, s) => edges(t, s)).join("")).join("");
@@ -158,7 +158,7 @@
 
     // One column a head, one row for each of the four keys; numbers where there is room.
     grid(attention) {
-      const cells = [], { wanted } = this.task;
+      const cells = []; const { wanted } = this.task;
       wanted.forEach((name, slot) => {
         cells.push(this.make("span", { class: "slot" }, name));
         for (const looks of attention) {

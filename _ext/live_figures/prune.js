@@ -4,7 +4,7 @@
 "use strict";
 
 {
-  const WIDTH = 340, HEIGHT = 326, LEFT = 40, TOP = 14, BOTTOM = 280;
+  const WIDTH = 340; const HEIGHT = 326; const LEFT = 40; const TOP = 14; const BOTTOM = 280;
   const AXES = {
     removed: { words: "heads removed", of: ({ removed }) => removed, step: 12 },
     bytes: { words: "size of the file, in MB", of: ({ bytes }) => bytes / 1e6, step: 20 },
@@ -61,7 +61,7 @@
     }
 
     update() {
-      const { chosen } = this, { ranking, removed, rule, against } = this.choices;
+      const { chosen } = this; const { ranking, removed, rule, against } = this.choices;
       ranking.value = chosen.ranking;
       rule.value = chosen.rule;
       removed.value = this.counts.indexOf(this.removed);
@@ -90,12 +90,12 @@
     }
 
     inWords() {
-      const { chosen } = this, { before, after, time, lots } = chosen;
+      const { chosen } = this; const { before, after, time, lots } = chosen;
       const compared = ({ mrr, minus: [middle, low, high] }, whom) => {
         const apart = low > 0 || high < 0 ? `, ${this.digits(Math.abs(middle), 3)} ${middle < 0 ? "below" : "above"} ${whom}` : `, and these texts can't tell it from ${whom}`;
         return `${this.digits(mrr[0], 3)}${chosen.name === "intact" ? "" : apart}`;
       };
-      const name = this.called(chosen), spread = lots ? ` The lots lie between ${this.digits(lots[0], 3)} and ${this.digits(lots[1], 3)}.` : "";
+      const name = this.called(chosen); const spread = lots ? ` The lots lie between ${this.digits(lots[0], 3)} and ${this.digits(lots[1], 3)}.` : "";
       const trained = after ? ` After a short training it is ${compared(after, "the intact model with the same training")}.` : " No training of it is stored.";
       const took = time ? `the time × ${this.digits(time[0], 2)}${chosen.rule === "int8" ? ", in another runtime" : ""}` : "its time was not measured";
       const quality = `the MRR is ${compared(before, "the intact model")}.${spread}${chosen.name === "intact" ? "" : trained}`;
@@ -103,7 +103,7 @@
     }
 
     showNumbers() {
-      const { before, after, time, name } = this.chosen, beside = ({ minus }) => (name === "intact" ? "" : this.within(minus));
+      const { before, after, time, name } = this.chosen; const beside = ({ minus }) => (name === "intact" ? "" : this.within(minus));
       this.numbers.replaceChildren(this.table("In brackets the 95 % interval; for time, the quartiles", ["", "now", "beside the intact model"], [
         ["MRR", this.within(before.mrr), beside(before)],
         ["trained", after ? this.within(after.mrr) : "not trained", after ? beside(after) : ""],
@@ -123,9 +123,9 @@
     /* Which heads are left: a row a layer; removed heads are empty squares, a removed layer is a bar -------------- */
 
     showHeads() {
-      const { kept, lots } = this.chosen, size = 20, step = 25, left = 42;
+      const { kept, lots } = this.chosen; const size = 20; const step = 25; const left = 42;
       const marks = kept.flatMap((row, layer) => {
-        const y = 30 + layer * step, label = this.text(layer, left - 8, y + 15, "end");
+        const y = 30 + layer * step; const label = this.text(layer, left - 8, y + 15, "end");
         const square = (bit, head) => this.draw("rect", { x: left + head * step, y, width: size, height: size, rx: 3, class: bit === "1" ? "stays" : "gone" });
         if (row) return [label, ...Array.from(row, square)];
         const bar = this.draw("rect", { x: left, y: y + 2, width: 11 * step + size, height: size - 4, class: "gone" });
@@ -141,9 +141,9 @@
     /* Quality against heads, size or time ----------------------------------------------------------------------- */
 
     showChart() {
-      const axis = AXES[this.against], shown = this.models.filter((model) => axis.of(model) !== undefined);
+      const axis = AXES[this.against]; const shown = this.models.filter((model) => axis.of(model) !== undefined);
       const ends = (values, step) => [Math.floor(Math.min(...values) / step) * step, Math.ceil(Math.max(...values) / step) * step];
-      const [left, right] = ends(shown.map(axis.of), axis.step), [low, high] = ends(this.models.flatMap(({ before }) => before.mrr), 0.1);
+      const [left, right] = ends(shown.map(axis.of), axis.step); const [low, high] = ends(this.models.flatMap(({ before }) => before.mrr), 0.1);
       const toX = (value) => LEFT + 10 + ((WIDTH - LEFT - 24) * (value - left)) / (right - left);
       this.x = (model) => toX(axis.of(model));
       this.y = (score) => BOTTOM - ((BOTTOM - TOP) * (score - low)) / (high - low);
@@ -153,7 +153,7 @@
         this.draw("line", { x1: LEFT, x2: WIDTH, y1: this.y(score), y2: this.y(score), class: score === low ? "axis" : "grid" }),
         this.text(this.digits(score, 1), LEFT - 7, this.y(score) + 4, "end")]);
       const ticks = steps(left, right, axis.step).map((value) => this.text(this.digits(value, axis.step < 1 ? 1 : 0), toX(value), BOTTOM + 18));
-      const middle = (LEFT + WIDTH) / 2, timed = this.against === "time", marked = shown.includes(this.chosen);
+      const middle = (LEFT + WIDTH) / 2; const timed = this.against === "time"; const marked = shown.includes(this.chosen);
       this.chart.replaceChildren(...levels, ...ticks, this.text("MRR", LEFT - 7, TOP - 8, "end"), this.text(axis.words, middle, HEIGHT - 8),
         ...(timed ? [] : this.lines()), ...this.marks(timed),
         ...(marked ? [] : [this.text("its time was not measured", middle, BOTTOM - 10, "middle", "orange")]));
@@ -163,14 +163,14 @@
 
     // Every ranking is a line; that of the chosen one has its interval as a band.
     lines() {
-      const along = (models, end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`), own = this.rankings.get(this.ranking);
+      const along = (models, end) => models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`); const own = this.rankings.get(this.ranking);
       const band = this.draw("path", { d: `M${[...along(own, 1), ...along(own, 2).reverse()].join("L")}z`, class: "band" });
       return [band, ...[...this.rankings.values()].map((models) => this.draw("path", { d: `M${along(models, 0).join("L")}`, class: models === own ? "mean" : "other" }))];
     }
 
     // Where there are no lines, what a ranking leaves has a mark too, and all marks have names and lead to what training makes of them.
     marks(timed) {
-      const { chosen } = this, here = (model) => this.shown.includes(model);
+      const { chosen } = this; const here = (model) => this.shown.includes(model);
       const others = this.once.filter((model) => here(model) && model !== chosen && !(model.name && model.name === chosen.name));
       const trained = others.filter(({ after, name }) => after && name !== "intact");
       const link = (model) => this.draw("path", { d: `M${this.x(model)} ${this.y(model.before.mrr[0])}V${this.y(model.after.mrr[0])}`, class: "link" });
@@ -212,13 +212,13 @@
     }
 
     sign(model, larger = 0, kind = "cut") {
-      const x = this.x(model), y = this.y(model.before.mrr[0]);
+      const x = this.x(model); const y = this.y(model.before.mrr[0]);
       return model.rule ? this.diamond(x, y, 4.5 + larger, kind) : this.square(x, y, 3.5 + larger, kind);
     }
 
     // The chosen model: its interval, and how far the training brought it.
     now() {
-      const { before, after, name } = this.chosen, x = this.x(this.chosen);
+      const { before, after, name } = this.chosen; const x = this.x(this.chosen);
       const interval = ([, low, high], x, kind) => this.bar(x, this.y(low), this.y(high), kind);
       const cut = [interval(before.mrr, x, "interval"), this.sign(this.chosen, 2.5, "cut now")];
       if (!after || name === "intact") return cut;
@@ -226,7 +226,7 @@
     }
 
     pick(event) {                    // the nearest model, by a ranking only where its line is drawn
-      const box = event.currentTarget.getBoundingClientRect(), scale = WIDTH / box.width;
+      const box = event.currentTarget.getBoundingClientRect(); const scale = WIDTH / box.width;
       const [x, y] = [scale * (event.clientX - box.left), scale * (event.clientY - box.top)];
       const away = (model) => Math.hypot(this.x(model) - x, this.y(model.before.mrr[0]) - y);
       this.choose(this.shown.reduce((best, model) => (away(model) < away(best) ? model : best)));

@@ -51,7 +51,7 @@
     }
 
     update() {
-      const found = this.attend(this.query), { weights, mix } = found;
+      const found = this.attend(this.query); const { weights, mix } = found;
       this.sliders.forEach((slider, axis) => { slider.value = this.query[axis]; });
       this.showKeys(found);
       this.showValues(found);
@@ -101,7 +101,7 @@
     }
 
     showKeys({ weights }) {
-      const { query } = this, square = dot(query, query), [x, y] = onKeys(query);
+      const { query } = this; const square = dot(query, query); const [x, y] = onKeys(query);
       // From each key a dashed line down to the query's direction: score = its foot, times the query's length.
       this.shadows.forEach((line, i) => {
         const part = square > 0.001 ? dot(KEYS[i], query) / square : 0;
@@ -113,8 +113,8 @@
       this.fill(this.arrow, { x2: x, y2: y });
       this.fill(this.end, { transform: `translate(${x} ${y})` });
       // Its name stands farther out: above its end or below it, or beside it where the drawing ends.
-      const right = x > SIZE / 2, up = query[1] >= 0, beside = up ? y < 32 : y > SIZE - 34, room = 44;
-      const turned = beside && Math.abs(x - SIZE / 2) > SIZE / 2 - 20 - room, away = beside ? 20 : 16;
+      const right = x > SIZE / 2; const up = query[1] >= 0; const beside = up ? y < 32 : y > SIZE - 34; const room = 44;
+      const turned = beside && Math.abs(x - SIZE / 2) > SIZE / 2 - 20 - room; const away = beside ? 20 : 16;
       const at = x + (right !== turned ? away : -away);
       this.fill(this.endName, {
         x: Math.max(room, Math.min(SIZE - room, at)), y: y + (beside ? 5 : up ? -18 : 30), "text-anchor": right !== turned ? "start" : "end",
@@ -122,7 +122,7 @@
     }
 
     pointed(event) {                 // the vector under the pointer
-      const box = this.plane.getBoundingClientRect(), unit = (70 * box.width) / SIZE;
+      const box = this.plane.getBoundingClientRect(); const unit = (70 * box.width) / SIZE;
       return [(event.clientX - box.left - box.width / 2) / unit, (box.top + box.height / 2 - event.clientY) / unit];
     }
 
@@ -144,7 +144,7 @@
     /* Right: the mix lies among the values ---------------------------------------------------------------------- */
 
     valuePlane() {
-      const corners = VALUES.map(onValues), zero = onValues([0, 0]);
+      const corners = VALUES.map(onValues); const zero = onValues([0, 0]);
       this.pulls = corners.map(([x1, y1]) => this.draw("line", { x1, y1, class: "pull" }));
       this.square = this.draw("rect", { x: -6, y: -6, width: 12, height: 12, class: "mix" });
       this.mixName = this.text("mix", [0, 0], "orange");

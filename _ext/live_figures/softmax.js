@@ -2,7 +2,7 @@
 "use strict";
 
 {
-  const KEYS = 64, WIDEST = 1024;
+  const KEYS = 64; const WIDEST = 1024;
   const REACHES = [5, 20, 100, 500];                         // of the axis of scores
 
   // Random numbers from a seed, mulberry32; then two of them make one normal number, by Box and Muller.
@@ -44,7 +44,7 @@
 
     // Wider heads keep the numbers of the narrow ones and add more, so that nothing jumps.
     draw64() {
-      const random = normals(this.seed), vector = () => Array.from({ length: WIDEST }, () => random.next().value);
+      const random = normals(this.seed); const vector = () => Array.from({ length: WIDEST }, () => random.next().value);
       this.query = vector();
       this.keys = Array.from({ length: KEYS }, vector);
     }
@@ -70,10 +70,10 @@
       this.width.value = this.log2Width;
       this.factor.value = this.log2Factor;
       this.rules.value = this.rule;
-      const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor), { scores, weights, entropy, response } = found;
+      const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor); const { scores, weights, entropy, response } = found;
       this.showScores(scores);
       this.showWeights(weights);
-      const largest = Math.max(...weights), reach = Math.max(...scores) - Math.min(...scores);
+      const largest = Math.max(...weights); const reach = Math.max(...scores) - Math.min(...scores);
       this.numbers.replaceChildren(this.table("Of this one query", ["what", "now", "at most"], [
         ["range of the scores", this.digits(reach, 2), ""],
         ["largest weight", this.digits(largest, 3), "1"],
@@ -101,7 +101,7 @@
 
     // The axis reaches as far as the scores do, in a few steps that its numbers tell.
     showScores(scores) {
-      const farthest = Math.max(...scores.map(Math.abs)), reach = REACHES.find((each) => each >= farthest) ?? Math.ceil(farthest);
+      const farthest = Math.max(...scores.map(Math.abs)); const reach = REACHES.find((each) => each >= farthest) ?? Math.ceil(farthest);
       this.ticks.forEach((tick, i) => { tick.style.left = `${50 + (46 * scores[i]) / reach}%`; });
       this.levels.forEach((level, i) => {
         const number = ((i - 2) * reach) / 2;

@@ -2,29 +2,32 @@
 "use strict";
 
 {
-  const X = [[1, 0, 2, 1], [0, 1, 1, 2]];                                   // (token, d_model)
-  const W = {                                                               // columns 0, 1: head 0; columns 2, 3: head 1
+  // oxfmt-ignore
+  const X = [[1, 0, 2, 1], [0, 1, 1, 2]]; // (token, d_model)
+  // The columns 0, 1 of Q, K, V and the rows 0, 1 of O are those of head 0; the others are those of head 1.
+  // oxfmt-ignore
+  const W = {
     Q: [[1, 0, 1, 0], [0, 1, 1, 0], [0, 1, 0, 1], [0, -1, 0, -1]],
     K: [[1, 1, 1, 0], [0, 1, 1, 1], [0, -1, 0, 1], [0, 1, 0, -1]],
     V: [[4, 0, 0, 4], [0, 4, 4, 0], [4, 0, 4, -4], [0, 4, -4, 4]],
-    O: [[1, 0, 1, 0], [0, 1, 0, 1], [2, 0, 0, -1], [0, -1, 1, 0]],         // rows 0, 1: head 0; rows 2, 3: head 1
+    O: [[1, 0, 1, 0], [0, 1, 0, 1], [2, 0, 0, -1], [0, -1, 1, 0]],
   };
   const D_HEAD = 2;
-  const ROLES = { Q: "queries", K: "keys", V: "values" }, ONE = { Q: "query", K: "key", V: "value" };
+  const ROLES = { Q: "queries", K: "keys", V: "values" }; const ONE = { Q: "query", K: "key", V: "value" };
   const STEPS = { project: "1 Project", cut: "2 Cut", look: "3 Look", merge: "4 Merge", output: "5 Output" };
 
   const times = (row, matrix) => matrix[0].map((_, j) => row.reduce((sum, number, i) => sum + number * matrix[i][j], 0));
   const part = (vector, head) => vector.slice(head * D_HEAD, (head + 1) * D_HEAD);
   const dot = (a, b) => a.reduce((sum, number, i) => sum + number * b[i], 0);
   const headOf = (index) => Math.floor(index / D_HEAD);
-  const HEADS = [0, 1], PLACES = [0, 1, 2, 3];
+  const HEADS = [0, 1]; const PLACES = [0, 1, 2, 3];
 
   // Everything that happens to one token. As in the chapter, a key's weight is proportional to 3 ** score.
   function walk(token) {
     const [q, k, v] = ["Q", "K", "V"].map((role) => X.map((x) => times(x, W[role])));
     const heads = HEADS.map((head) => {
       const scores = k.map((key) => dot(part(q[token], head), part(key, head)));
-      const powers = scores.map((score) => 3 ** score), total = powers[0] + powers[1];
+      const powers = scores.map((score) => 3 ** score); const total = powers[0] + powers[1];
       const weights = powers.map((power) => power / total);
       const mix = times(weights, v.map((value) => part(value, head)));
       return { scores, powers, weights, mix, brings: times(mix, part(W.O, head)) };
@@ -105,7 +108,7 @@
       return this.make("tr", { class: kind }, this.make("th", { scope: "row" }, name), ...cells);
     }
     sheet(caption, head, ...rows) {
-      const kind = { cut: "apart", merge: "together" }[this.step] ?? "", moving = this.arriving ? "moving" : "";
+      const kind = { cut: "apart", merge: "together" }[this.step] ?? ""; const moving = this.arriving ? "moving" : "";
       return this.make("table", { class: `sheet ${kind} ${moving}` }, this.make("caption", {}, caption), this.make("thead", {}, head), this.make("tbody", {}, ...rows));
     }
     vector(numbers) {
@@ -118,7 +121,7 @@
     /* 1. A token times a matrix: the token runs down the left, each result stands below its column ---------------- */
 
     project() {
-      const x = X[this.token], matrix = W[this.role], made = times(x, matrix), { place } = this.lit;
+      const x = X[this.token]; const matrix = W[this.role]; const made = times(x, matrix); const { place } = this.lit;
       const corner = this.make("th", { scope: "col", colspan: 2 }, `token ${this.token}`);
       const rows = PLACES.map((c) => this.row(`coordinate ${c}`, [
         this.number(x[c], null, place === null || place === c),
@@ -128,7 +131,7 @@
       return [this.sheet(`Token × W_${this.role}`, this.heads(corner), ...rows, result)];
     }
     projectInWords() {
-      const x = X[this.token], matrix = W[this.role], { head, place } = this.lit, one = ONE[this.role];
+      const x = X[this.token]; const matrix = W[this.role]; const { head, place } = this.lit; const one = ONE[this.role];
       if (head !== null) {
         const sums = part(PLACES, head).map((j) => {
           const column = matrix.map((row) => row[j]);
@@ -154,7 +157,7 @@
         ...X.map((_, t) => line(`key of token ${t}`, k[t], "K")), ...X.map((_, t) => line(`value of token ${t}`, v[t], "V")))];
     }
     cutInWords({ q, k, v }) {
-      const { head, place } = this.lit, mine = q[this.token];
+      const { head, place } = this.lit; const mine = q[this.token];
       if (head !== null) return `Head ${head} gets its two numbers of every query, key and value; its query is ${this.vector(part(mine, head))}. It sees nothing of the other head's.`;
       if (place !== null) return `Coordinate ${place} of the tokens is in every lit number. Both heads have some: the cut didn't share the coordinates out.`;
       // the first row whose two parts differ shows the cut best
@@ -188,7 +191,7 @@
     /* 4. Side by side again ----------------------------------------------------------------------------------------- */
 
     merge({ heads }) {
-      const mixes = heads.flatMap(({ mix }) => mix), corner = this.make("td", {});
+      const mixes = heads.flatMap(({ mix }) => mix); const corner = this.make("td", {});
       return [this.sheet("The two mixes side by side", this.heads(corner), this.row("mix", PLACES.map((j) => this.number(mixes[j], headOf(j), this.shines(headOf(j))))))];
     }
     mergeInWords({ heads }) {
@@ -201,7 +204,7 @@
     /* 5. The mixes times W_O: a head owns rows, and writes into every coordinate of the output ------------------------ */
 
     output({ heads, output }) {
-      const mixes = heads.flatMap(({ mix }) => mix), { place } = this.lit;
+      const mixes = heads.flatMap(({ mix }) => mix); const { place } = this.lit;
       const corner = [this.make("th", { scope: "col", colspan: 2 }, "mix"), ...PLACES.map((j) => this.make("th", { scope: "col" }, j))];
       const rows = PLACES.map((i) => this.row(`head ${headOf(i)}`, [
         this.number(mixes[i], headOf(i), this.shines(headOf(i))),
