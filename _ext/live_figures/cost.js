@@ -33,7 +33,7 @@
   const divisors = (number) => Array.from({ length: Math.min(number, MOST) }, (_, i) => i + 1).filter((i) => number % i === 0);
   const nearest = (offered, wanted) => offered.reduce((best, each) => (Math.abs(each - wanted) < Math.abs(best - wanted) ? each : best));
 
-  customElements.define("mh-cost", class extends customElements.get("mh-figure") {
+  class Cost extends customElements.get("mh-figure") {
     heading = "What does it cost?";
 
     // All bills of all layers, as whole numbers: { parameters, flops, softmax, weights, cache }.
@@ -173,5 +173,7 @@
       const [power, word] = [[4, "TiB"], [3, "GiB"], [2, "MiB"], [1, "KiB"], [0, "bytes"]].find(([power]) => number >= 1024n ** BigInt(power));
       return `${Number((Number(number) / 1024 ** power).toPrecision(3))} ${word}`;
     }
-  });
+  }
+
+  customElements.define("mh-cost", Cost);
 }

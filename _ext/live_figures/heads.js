@@ -24,7 +24,7 @@
   const spread = (numbers) => Math.sqrt(numbers.reduce((sum, x) => sum + (x - mean(numbers)) ** 2, 0) / (numbers.length - 1));
   const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-  customElements.define("mh-heads", class extends customElements.get("mh-figure") {
+  class Heads extends customElements.get("mh-figure") {
     task = TASKS[this.dataset.sweep];
     heading = this.task.heading;
     chosen = 4;
@@ -184,5 +184,7 @@
         [`head ${head}`, ...parts.map((part) => this.digits(part, 2)), this.digits(Math.max(0, 1 - sum(parts)), 2)]);
       this.lookTable.replaceChildren(this.table("Share of the weight, averaged", ["", ...this.task.wanted, "others"], rows));
     }
-  });
+  }
+
+  customElements.define("mh-heads", Heads);
 }

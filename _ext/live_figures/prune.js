@@ -17,7 +17,7 @@
     "4 of 6 layers": [-10, 5, "end"], "3 of 6 layers": [0, 20, "middle"],
   };
 
-  customElements.define("mh-prune", class extends customElements.get("mh-figure") {
+  class Prune extends customElements.get("mh-figure") {
     heading = "Take heads away";
     ranking = "gradient";            // this and the number stay while a rule is chosen
     removed = 60;
@@ -231,5 +231,7 @@
       const away = (model) => Math.hypot(this.x(model) - x, this.y(model.before.mrr[0]) - y);
       this.choose(this.shown.reduce((best, model) => (away(model) < away(best) ? model : best)));
     }
-  });
+  }
+
+  customElements.define("mh-prune", Prune);
 }

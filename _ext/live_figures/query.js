@@ -14,7 +14,7 @@
   const onKeys = ([x, y]) => [SIZE / 2 + 70 * x, SIZE / 2 - 70 * y];       // where a vector is drawn
   const onValues = ([x, y]) => [62 + 34 * x, SIZE - 48 - 34 * y];
 
-  customElements.define("mh-query", class extends customElements.get("mh-figure") {
+  class Query extends customElements.get("mh-figure") {
     heading = "Move the query";
     query = QUERIES.happy;
 
@@ -179,5 +179,7 @@
     text(words, [x, y], kind, anchor = "start") {
       return this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
     }
-  });
+  }
+
+  customElements.define("mh-query", Query);
 }

@@ -16,7 +16,7 @@
     for (;;) yield Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
   }
 
-  customElements.define("mh-softmax", class extends customElements.get("mh-figure") {
+  class Softmax extends customElements.get("mh-figure") {
     heading = "Watch softmax saturate";
     log2Width = 6;                   // d_head = 64
     log2Factor = -3;                 // factor 1/8 = 1/√64
@@ -125,5 +125,7 @@
       this.best.style.left = `${Math.max(3, Math.min(97, (100 * (best + 0.5)) / KEYS))}%`;
       this.best.style.bottom = `${100 * weights[best]}%`;
     }
-  });
+  }
+
+  customElements.define("mh-softmax", Softmax);
 }

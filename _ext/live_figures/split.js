@@ -35,7 +35,7 @@
     return { q, k, v, heads, output: PLACES.map((j) => heads[0].brings[j] + heads[1].brings[j]) };
   }
 
-  customElements.define("mh-split", class extends customElements.get("mh-figure") {
+  class Split extends customElements.get("mh-figure") {
     heading = "Walk a token through two heads";
     token = 0;
     step = "project";
@@ -221,5 +221,7 @@
       if (place !== null) return `Coordinate ${place} of the output is ${heads.map(({ brings }, h) => `${this.digits(brings[place], 0)} from head ${h}`).join(" and ")}: ${this.digits(output[place], 0)} together.`;
       return `Head 0 brings ${this.vector(heads[0].brings)}, head 1 brings ${this.vector(heads[1].brings)}. Added up they are the output ${this.vector(output)}.`;
     }
-  });
+  }
+
+  customElements.define("mh-split", Split);
 }
