@@ -50,12 +50,17 @@ async function copy(text, control, done) {
   await navigator.clipboard.writeText(text);
   const name = control.textContent;
   control.textContent = heard.textContent = done;
-  setTimeout(() => { control.textContent = name; heard.textContent = ""; }, 1500);
+  setTimeout(() => {
+    control.textContent = name;
+    heard.textContent = "";
+  }, 1500);
 }
 
 // Copy buttons, where the browser lets a page write to the clipboard.
 if (navigator.clipboard) {
-  for (const code of document.querySelectorAll(".cell_input pre, .cell_output div[class^=highlight-python] pre, section > div[class^=highlight-] pre")) {
+  for (const code of document.querySelectorAll(
+    ".cell_input pre, .cell_output div[class^=highlight-python] pre, section > div[class^=highlight-] pre",
+  )) {
     const button = document.createElement("button");
     button.className = "copy";
     button.type = "button";
@@ -77,7 +82,11 @@ for (const link of document.querySelectorAll("nav.chapters .current a[href^='#']
   const section = document.getElementById(decodeURIComponent(link.hash.slice(1)));
   if (section) links.set(section, link);
 }
-const reading = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) links.get(target).classList.toggle("reading", isIntersecting);
-}, { rootMargin: "-20% 0px -75%" });
+const reading = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries)
+      links.get(target).classList.toggle("reading", isIntersecting);
+  },
+  { rootMargin: "-20% 0px -75%" },
+);
 links.forEach((_, section) => reading.observe(section));

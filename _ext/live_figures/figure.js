@@ -9,7 +9,7 @@
 {
   class Figure extends HTMLElement {
     connectedCallback() {
-      if (this.sentence) return;       // moved within the page: all is there already
+      if (this.sentence) return; // moved within the page: all is there already
       const data = this.querySelector("script[type='application/json']");
       if (data) this.data = JSON.parse(data.textContent);
       this.sentence = this.make("p", { class: "sentence" });
@@ -27,7 +27,9 @@
       const sentence = this.update();
       this.sentence.textContent = sentence;
       clearTimeout(this.pause);
-      this.pause = setTimeout(() => { this.heard.textContent = sentence; }, 500);
+      this.pause = setTimeout(() => {
+        this.heard.textContent = sentence;
+      }, 500);
     }
 
     // An element of HTML, and one of SVG: attributes, listeners (their names begin with "on"), then what is inside.
@@ -40,7 +42,8 @@
     fill(element, attributes, inside = []) {
       for (const [name, value] of Object.entries(attributes)) {
         if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-        else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+        else if (value !== undefined && value !== false)
+          element.setAttribute(name, value === true ? "" : value);
       }
       element.append(...inside);
       return element;
@@ -48,32 +51,60 @@
 
     // A number as text: with a real minus sign, and none before zero.
     digits(number, count) {
-      return number.toFixed(count).replace(/^-(?=[0.]+$)/, "").replace("-", "\u2212");
+      return number
+        .toFixed(count)
+        .replace(/^-(?=[0.]+$)/, "")
+        .replace("-", "\u2212");
     }
 
     // A slider with its name and its value in words. `control.value = 3` moves it.
     range(name, { min, max, step = 1, words = String }, change) {
       const value = this.make("span", { class: "value", "aria-hidden": "true" });
-      const input = this.make("input", { type: "range", min, max, step, oninput: () => { show(); change(+input.value); } });
+      const input = this.make("input", {
+        type: "range",
+        min,
+        max,
+        step,
+        oninput: () => {
+          show();
+          change(+input.value);
+        },
+      });
       const show = () => {
         value.textContent = words(+input.value);
         input.setAttribute("aria-valuetext", value.textContent);
       };
-      const control = this.make("label", { class: "range" }, this.make("span", { class: "name" }, name), input, value);
-      return Object.defineProperty(control, "value", { set(to) { input.value = to; show(); } });
+      const control = this.make(
+        "label",
+        { class: "range" },
+        this.make("span", { class: "name" }, name),
+        input,
+        value,
+      );
+      return Object.defineProperty(control, "value", {
+        set(to) {
+          input.value = to;
+          show();
+        },
+      });
     }
 
     // One of several, as radio buttons that look like one bar. `options` is value → words.
     choice(name, options, change) {
-      const place = [...document.querySelectorAll(".live")].indexOf(this);      // figures don't share their choices
+      const place = [...document.querySelectorAll(".live")].indexOf(this); // figures don't share their choices
       const group = `live-${place}-${name.replaceAll(" ", "-")}`;
       const inputs = Object.keys(options).map((value) =>
-        this.make("input", { type: "radio", name: group, value, onchange: () => change(value) }));
-      const labels = inputs.map((input) => this.make("label", {}, input, this.make("span", {}, options[input.value])));
+        this.make("input", { type: "radio", name: group, value, onchange: () => change(value) }),
+      );
+      const labels = inputs.map((input) =>
+        this.make("label", {}, input, this.make("span", {}, options[input.value])),
+      );
       const bar = this.make("span", { class: "bar-of-choices" }, ...labels);
       const control = this.make("fieldset", { class: "choice" }, this.make("legend", {}, name), bar);
       return Object.defineProperty(control, "value", {
-        set(to) { for (const input of inputs) input.checked = input.value === String(to); },
+        set(to) {
+          for (const input of inputs) input.checked = input.value === String(to);
+        },
       });
     }
 
@@ -83,17 +114,38 @@
 
     // What the signs of a drawing mean: pairs of a sign, drawn around 0 0 as the drawing has it, and words.
     key(...signs) {
-      return this.make("p", { class: "signs" }, ...signs.map(([sign, words]) =>
-        this.make("span", {}, this.draw("svg", { viewBox: "-12 -7 24 14", "aria-hidden": "true" }, sign), words)));
+      return this.make(
+        "p",
+        { class: "signs" },
+        ...signs.map(([sign, words]) =>
+          this.make(
+            "span",
+            {},
+            this.draw("svg", { viewBox: "-12 -7 24 14", "aria-hidden": "true" }, sign),
+            words,
+          ),
+        ),
+      );
     }
 
     // A table: names of the columns, then rows whose first cell names the row.
     table(caption, columns, rows) {
       const head = columns.map((name) => this.make("th", { scope: "col" }, name));
-      const body = rows.map(([name, ...cells]) => this.make("tr", {},
-        this.make("th", { scope: "row" }, name), ...cells.map((cell) => this.make("td", {}, cell))));
-      return this.make("table", {}, this.make("caption", {}, caption),
-        this.make("thead", {}, this.make("tr", {}, ...head)), this.make("tbody", {}, ...body));
+      const body = rows.map(([name, ...cells]) =>
+        this.make(
+          "tr",
+          {},
+          this.make("th", { scope: "row" }, name),
+          ...cells.map((cell) => this.make("td", {}, cell)),
+        ),
+      );
+      return this.make(
+        "table",
+        {},
+        this.make("caption", {}, caption),
+        this.make("thead", {}, this.make("tr", {}, ...head)),
+        this.make("tbody", {}, ...body),
+      );
     }
   }
 

@@ -2,8 +2,9 @@
 "use strict";
 
 {
-  const KEYS = 64; const WIDEST = 1024;
-  const REACHES = [5, 20, 100, 500];                         // of the axis of scores
+  const KEYS = 64;
+  const WIDEST = 1024;
+  const REACHES = [5, 20, 100, 500]; // of the axis of scores
 
   // Random numbers from a seed, mulberry32; then two of them make one normal number, by Box and Muller.
   function* normals(seed) {
@@ -18,33 +19,59 @@
 
   class Softmax extends customElements.get("mh-figure") {
     heading = "Watch softmax saturate";
-    log2Width = 6;                   // d_head = 64
-    log2Factor = -3;                 // factor 1/8 = 1/√64
-    rule = "divided";                // or "not", or "own": a factor of one's own
+    log2Width = 6; // d_head = 64
+    log2Factor = -3; // factor 1/8 = 1/√64
+    rule = "divided"; // or "not", or "own": a factor of one's own
     seed = 1;
 
     build() {
       const bothAs = (power) => (power < 0 ? `1/${this.round(2 ** -power)}` : this.round(2 ** power));
-      this.width = this.range("d_head", { min: 0, max: Math.log2(WIDEST), words: (power) => 2 ** power },
-        (to) => { this.log2Width = to; this.changed(); });
-      this.factor = this.range("factor", { min: -5, max: 1, step: 0.5, words: bothAs },
-        (to) => { this.log2Factor = to; this.rule = "own"; this.changed(); });
-      this.rules = this.choice("scores", { divided: "divided by √d_head", not: "not divided", own: "times my factor" },
-        (to) => { this.rule = to; this.changed(); });
-      const again = this.button("Draw other numbers", () => { this.seed += 1; this.draw64(); this.changed(); });
+      this.width = this.range(
+        "d_head",
+        { min: 0, max: Math.log2(WIDEST), words: (power) => 2 ** power },
+        (to) => {
+          this.log2Width = to;
+          this.changed();
+        },
+      );
+      this.factor = this.range("factor", { min: -5, max: 1, step: 0.5, words: bothAs }, (to) => {
+        this.log2Factor = to;
+        this.rule = "own";
+        this.changed();
+      });
+      this.rules = this.choice(
+        "scores",
+        { divided: "divided by √d_head", not: "not divided", own: "times my factor" },
+        (to) => {
+          this.rule = to;
+          this.changed();
+        },
+      );
+      const again = this.button("Draw other numbers", () => {
+        this.seed += 1;
+        this.draw64();
+        this.changed();
+      });
       this.draw64();
       this.numbers = this.make("div");
       return [
-        this.make("p", { class: "lead" }, "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then choose “not divided”, and do the same."),
+        this.make(
+          "p",
+          { class: "lead" },
+          "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then choose “not divided”, and do the same.",
+        ),
         this.make("div", { class: "controls" }, this.width, this.factor),
         this.make("div", { class: "buttons" }, this.rules, again),
-        this.scoreAxis(), this.weightBars(), this.numbers,
+        this.scoreAxis(),
+        this.weightBars(),
+        this.numbers,
       ];
     }
 
     // Wider heads keep the numbers of the narrow ones and add more, so that nothing jumps.
     draw64() {
-      const random = normals(this.seed); const vector = () => Array.from({ length: WIDEST }, () => random.next().value);
+      const random = normals(this.seed);
+      const vector = () => Array.from({ length: WIDEST }, () => random.next().value);
       this.query = vector();
       this.keys = Array.from({ length: KEYS }, vector);
     }
@@ -55,7 +82,7 @@
         for (let i = 0; i < width; i++) product += this.query[i] * key[i];
         return factor * product;
       });
-      const largest = Math.max(...scores);                   // minus the largest: no overflow
+      const largest = Math.max(...scores); // minus the largest: no overflow
       const powers = scores.map((score) => Math.exp(score - largest));
       const total = powers.reduce((sum, power) => sum + power);
       const weights = powers.map((power) => power / total);
@@ -70,19 +97,30 @@
       this.width.value = this.log2Width;
       this.factor.value = this.log2Factor;
       this.rules.value = this.rule;
-      const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor); const { scores, weights, entropy, response } = found;
+      const found = this.attend(2 ** this.log2Width, 2 ** this.log2Factor);
+      const { scores, weights, entropy, response } = found;
       this.showScores(scores);
       this.showWeights(weights);
-      const largest = Math.max(...weights); const reach = Math.max(...scores) - Math.min(...scores);
-      this.numbers.replaceChildren(this.table("Of this one query", ["what", "now", "at most"], [
-        ["range of the scores", this.digits(reach, 2), ""],
-        ["largest weight", this.digits(largest, 3), "1"],
-        ["entropy of the weights", `${this.digits(entropy, 3)} bits`, "6 bits"],
-        ["response to the scores", this.digits(response, 3), this.digits(1 - 1 / KEYS, 3)],
-      ]));
-      const verdict = largest > 0.5 ? "One key takes more than half, by chance, and nudging the scores changes little."
-        : entropy > 5 ? "The attention is spread over most keys, and the weights still answer to their scores."
-          : "Some keys are well ahead of the others.";
+      const largest = Math.max(...weights);
+      const reach = Math.max(...scores) - Math.min(...scores);
+      this.numbers.replaceChildren(
+        this.table(
+          "Of this one query",
+          ["what", "now", "at most"],
+          [
+            ["range of the scores", this.digits(reach, 2), ""],
+            ["largest weight", this.digits(largest, 3), "1"],
+            ["entropy of the weights", `${this.digits(entropy, 3)} bits`, "6 bits"],
+            ["response to the scores", this.digits(response, 3), this.digits(1 - 1 / KEYS, 3)],
+          ],
+        ),
+      );
+      const verdict =
+        largest > 0.5
+          ? "One key takes more than half, by chance, and nudging the scores changes little."
+          : entropy > 5
+            ? "The attention is spread over most keys, and the weights still answer to their scores."
+            : "Some keys are well ahead of the others.";
       return `With d_head ${2 ** this.log2Width} and factor ${this.factor.querySelector(".value").textContent}, the largest weight is ${this.digits(largest, 2)}. ${verdict}`;
     }
 
@@ -94,15 +132,25 @@
 
     scoreAxis() {
       this.ticks = this.keys.map(() => this.make("i"));
-      this.levels = [-1, -0.5, 0, 0.5, 1].map((part) => this.make("span", { style: `left: ${50 + 46 * part}%` }));
-      return this.axis = this.make("div", { class: "scores", role: "img" },
-        this.make("b", {}, "scores, times the factor"), this.make("div", { class: "ticks" }, ...this.ticks), ...this.levels);
+      this.levels = [-1, -0.5, 0, 0.5, 1].map((part) =>
+        this.make("span", { style: `left: ${50 + 46 * part}%` }),
+      );
+      return (this.axis = this.make(
+        "div",
+        { class: "scores", role: "img" },
+        this.make("b", {}, "scores, times the factor"),
+        this.make("div", { class: "ticks" }, ...this.ticks),
+        ...this.levels,
+      ));
     }
 
     // The axis reaches as far as the scores do, in a few steps that its numbers tell.
     showScores(scores) {
-      const farthest = Math.max(...scores.map(Math.abs)); const reach = REACHES.find((each) => each >= farthest) ?? Math.ceil(farthest);
-      this.ticks.forEach((tick, i) => { tick.style.left = `${50 + (46 * scores[i]) / reach}%`; });
+      const farthest = Math.max(...scores.map(Math.abs));
+      const reach = REACHES.find((each) => each >= farthest) ?? Math.ceil(farthest);
+      this.ticks.forEach((tick, i) => {
+        tick.style.left = `${50 + (46 * scores[i]) / reach}%`;
+      });
       this.levels.forEach((level, i) => {
         const number = ((i - 2) * reach) / 2;
         level.textContent = this.digits(number, Number.isInteger(number) ? 0 : 1);
@@ -113,14 +161,26 @@
     weightBars() {
       this.bars = this.keys.map(() => this.make("i"));
       this.best = this.make("strong");
-      const levels = [0, 0.5, 1].map((level) => this.make("span", { style: `bottom: ${100 * level}%` }, String(level)));
-      return this.make("div", { class: "weights", role: "img", "aria-label": "A bar for the weight of each of the 64 keys, between 0 and 1." },
-        this.make("b", {}, "weights, one bar a key"), this.make("div", { class: "bars" }, ...levels, ...this.bars, this.best));
+      const levels = [0, 0.5, 1].map((level) =>
+        this.make("span", { style: `bottom: ${100 * level}%` }, String(level)),
+      );
+      return this.make(
+        "div",
+        {
+          class: "weights",
+          role: "img",
+          "aria-label": "A bar for the weight of each of the 64 keys, between 0 and 1.",
+        },
+        this.make("b", {}, "weights, one bar a key"),
+        this.make("div", { class: "bars" }, ...levels, ...this.bars, this.best),
+      );
     }
 
     showWeights(weights) {
       const best = weights.indexOf(Math.max(...weights));
-      this.bars.forEach((bar, i) => { bar.style.height = `${100 * weights[i]}%`; });
+      this.bars.forEach((bar, i) => {
+        bar.style.height = `${100 * weights[i]}%`;
+      });
       this.best.textContent = this.digits(weights[best], 2);
       this.best.style.left = `${Math.max(3, Math.min(97, (100 * (best + 0.5)) / KEYS))}%`;
       this.best.style.bottom = `${100 * weights[best]}%`;

@@ -6,13 +6,14 @@
   const nBytes = Number(document.getElementById("run-here").dataset.bytes);
   const codes = [...document.querySelectorAll(".cell .cell_input pre")];
   const book = codes.map((code) => code.textContent);
-  const cells = [...book];  // as the reader has changed them
+  const cells = [...book]; // as the reader has changed them
 
-  const FROM_DISK = "A page that was opened from the disk can't start Python: browsers forbid it to load files. Run " +
+  const FROM_DISK =
+    "A page that was opened from the disk can't start Python: browsers forbid it to load files. Run " +
     "“make serve” in the folder of the book, then open http://127.0.0.1:8000 and go to this chapter.";
 
-  let python = null;   // the worker, once it was asked for
-  let running = null;  // the cell that it works on
+  let python = null; // the worker, once it was asked for
+  let running = null; // the cell that it works on
 
   function make(tag, properties, ...inside) {
     const element = Object.assign(document.createElement(tag), properties);
@@ -53,12 +54,21 @@
       this.progress.setAttribute("aria-label", "Loading Python");
       this.status = make("span", { className: "status" });
       this.status.setAttribute("role", "status");
-      this.foot = make("div", { className: "run" },
-        this.runButton, this.editButton, this.resetButton, this.status, this.progress);
+      this.foot = make(
+        "div",
+        { className: "run" },
+        this.runButton,
+        this.editButton,
+        this.resetButton,
+        this.status,
+        this.progress,
+      );
       code.closest(".cell_input").after(this.foot);
     }
 
-    tell(text) { this.status.textContent = text; }
+    tell(text) {
+      this.status.textContent = text;
+    }
 
     run() {
       if (location.protocol === "file:") return this.tell(FROM_DISK);
@@ -101,8 +111,12 @@
     judge(ended) {
       if (!ended) return "An error ended the run.";
       if (!this.result) return "Ran. It prints nothing.";
-      const inBook = [...(this.stored?.querySelectorAll("pre") ?? [])].map((block) => block.textContent).join("");
-      return this.result.textContent.trimEnd() === inBook.trimEnd() ? "Ran. The same output as in the book." : "Ran.";
+      const inBook = [...(this.stored?.querySelectorAll("pre") ?? [])]
+        .map((block) => block.textContent)
+        .join("");
+      return this.result.textContent.trimEnd() === inBook.trimEnd()
+        ? "Ran. The same output as in the book."
+        : "Ran.";
     }
 
     clear() {
@@ -120,11 +134,15 @@
       }
       this.result.append(said);
       const { scrollWidth, clientWidth, scrollHeight, clientHeight } = this.result;
-      if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.result.tabIndex = 0;  // for the keyboard
+      if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.result.tabIndex = 0; // for the keyboard
     }
 
     edit() {
-      const hint = make("p", { className: "hint", id: `run-hint-${this.number}` }, "Ctrl+Enter runs · Tab or Esc leaves");
+      const hint = make(
+        "p",
+        { className: "hint", id: `run-hint-${this.number}` },
+        "Ctrl+Enter runs · Tab or Esc leaves",
+      );
       this.editor = make("textarea", { value: cells[this.number].trimEnd(), wrap: "off" });
       Object.assign(this.editor, { spellcheck: false, autocapitalize: "off", autocomplete: "off" });
       this.editor.setAttribute("aria-label", "Code of this cell");
@@ -148,11 +166,16 @@
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey || event.shiftKey)) {
         event.preventDefault();
         if (running !== this) this.run();
-      } else if (event.key === "Enter") {  // keep the indentation: Tab is for leaving
+      } else if (event.key === "Enter") {
+        // keep the indentation: Tab is for leaving
         event.preventDefault();
         const before = this.editor.value.slice(0, this.editor.selectionStart);
         const line = before.slice(before.lastIndexOf("\n") + 1);
-        document.execCommand("insertText", false, `\n${line.match(/^ */)[0]}${line.endsWith(":") ? "    " : ""}`);
+        document.execCommand(
+          "insertText",
+          false,
+          `\n${line.match(/^ */)[0]}${line.endsWith(":") ? "    " : ""}`,
+        );
       } else if (event.key === "Escape") {
         this.runButton.focus();
       }
@@ -161,8 +184,8 @@
     reset() {
       if (running === this) this.stop();
       cells[this.number] = book[this.number];
-      this.code.nextElementSibling.remove();  // the editor ...
-      this.code.nextElementSibling.remove();  // ... and its hint
+      this.code.nextElementSibling.remove(); // the editor ...
+      this.code.nextElementSibling.remove(); // ... and its hint
       this.code.hidden = false;
       this.editButton.hidden = false;
       this.resetButton.hidden = true;

@@ -108,7 +108,7 @@ def luminance(colour):
 def site(theme):
     """The colours that the site's stylesheet puts in place of a figure's."""
     css = (Path(__file__).parents[2] / "_static" / "site.css").read_text(encoding="utf-8")
-    start = {"light": ":root {", "dark": ":root[data-theme=dark] {"}[theme]
+    start = {"light": ":root {", "dark": ':root[data-theme="dark"] {'}[theme]
     block = css.partition(start)[2].partition("}")[0]
     return {name.upper(): colour for name, colour in re.findall(r"--mh-(\w+): (#\w{6});", block)}
 

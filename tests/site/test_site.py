@@ -563,7 +563,7 @@ def test_colours_can_be_read_and_are_those_of_the_figures():
     style = (ROOT / "_static" / "site.css").read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--(?:mh-)?(\w+): (#[0-9a-f]{6})", block))
-        for block in re.findall(r":root(?:\[data-theme=dark\])? \{(.*?)\}", style, flags=re.DOTALL)
+        for block in re.findall(r':root(?:\[data-theme="dark"\])? \{(.*?)\}', style, flags=re.DOTALL)
     )
     names = ("ink", "muted", "blue", "orange", "green", "purple")
     assert all(light[name] == getattr(plots, name.upper()) for name in (*names, "paper", "grid"))

@@ -2,9 +2,9 @@
    `places` is written by search.py: for each page its sections, as [where, title, prose]. */
 "use strict";
 {
-  const MOST = 3;  // places of a page
-  const [BEFORE, AFTER] = [7, 20];  // words shown around what was asked
-  const NEAR = 4;  // words among which those that were asked stand together
+  const MOST = 3; // places of a page
+  const [BEFORE, AFTER] = [7, 20]; // words shown around what was asked
+  const NEAR = 4; // words among which those that were asked stand together
 
   const stemmer = new Stemmer();
   const stems = new Map();
@@ -19,7 +19,8 @@
   /** Which of the terms stand in a piece of text. As for Sphinx, a part of a word counts if it is no word of the book. */
   function hits(text) {
     const words = splitQuery(text.toLowerCase()).map(stem);
-    const fits = (word, term) => word === term || (term.length > 2 && !(term in Search._index.terms) && word.includes(term));
+    const fits = (word, term) =>
+      word === term || (term.length > 2 && !(term in Search._index.terms) && word.includes(term));
     return terms.filter((term) => words.some((word) => fits(word, term)));
   }
   const different = (lists) => new Set(lists.flat()).size;
@@ -35,7 +36,8 @@
       if (together > best) [best, start] = [together, index];
     });
     const inTitle = hits(title);
-    const score = 1e4 * different([inTitle, ...found]) + best + 50 * inTitle.length + Math.min(found.flat().length, 49);
+    const score =
+      1e4 * different([inTitle, ...found]) + best + 50 * inTitle.length + Math.min(found.flat().length, 49);
     return { where, title, words, start, score };
   }
 
@@ -68,14 +70,18 @@
       return;
     }
     const list = document.createElement("ul");
-    known.filter((place) => place.score >= 1e4).sort((one, other) => other.score - one.score).slice(0, MOST).forEach((place) => {
-      const item = list.appendChild(document.createElement("li"));
-      const link = item.appendChild(document.createElement("a"));
-      link.href = page + place.where;
-      if (place.where) write(place.title.split(" "), link);
-      else link.append("At the beginning");
-      item.append(excerpt(place));
-    });
+    known
+      .filter((place) => place.score >= 1e4)
+      .sort((one, other) => other.score - one.score)
+      .slice(0, MOST)
+      .forEach((place) => {
+        const item = list.appendChild(document.createElement("li"));
+        const link = item.appendChild(document.createElement("a"));
+        link.href = page + place.where;
+        if (place.where) write(place.title.split(" "), link);
+        else link.append("At the beginning");
+        item.append(excerpt(place));
+      });
     if (list.children.length) result.append(list);
   }
 
