@@ -3,7 +3,7 @@
    This is manyheads.bert.Bert once more, in plain JavaScript: no library, the same names of weights, the same
    order of steps. It runs in a worker, so that the page stays awake; explorer.js starts it and draws. */
 
-function bert() {
+window.bert = function () {
   "use strict";
   const weights = {}; // name → Float32Array, named as in the model's state_dict
   let about;
@@ -240,4 +240,4 @@ function bert() {
       postMessage({ number, error: String(error) });
     }
   };
-}
+};

@@ -195,9 +195,8 @@
     (given.get("off") ?? "")
       .split("-")
       .slice(0, LAYERS)
-      .forEach((bits, layer) => {
-        for (let head = 0; head < HEADS; head++)
-          if (parseInt(bits, 16) & (1 << head)) state.off.add(layer * HEADS + head);
+      .forEach((bits, l) => {
+        for (let h = 0; h < HEADS; h++) if (parseInt(bits, 16) & (1 << h)) state.off.add(l * HEADS + h);
       });
     state.story = "";
     return true;
@@ -268,11 +267,11 @@
   // Arrow keys move along a list or a grid of things of which only one is a stop for the tab key.
   function arrows(event, at, columns, count) {
     const row = columns > 1 ? columns : count;
-    const start = at - (at % row);
+    const first = at - (at % row);
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     let to = step === undefined ? null : at + step;
-    if (event.key === "Home") to = start;
-    if (event.key === "End") to = start + row - 1;
+    if (event.key === "Home") to = first;
+    if (event.key === "End") to = first + row - 1;
     if (to === null || event.ctrlKey || event.altKey || event.metaKey) return at;
     event.preventDefault();
     if (Math.abs(step) === 1 && columns > 1 && Math.floor(to / columns) !== Math.floor(at / columns))
@@ -724,13 +723,10 @@
   function sentenceAbout(map, who) {
     // the same in words
     const { words, n } = shown;
-    const asked = state.word === null ? [...words.keys()] : [state.word];
+    const rows = state.word === null ? [...words.keys()] : [state.word];
     const sums = new Map();
     words.forEach((word, k) =>
-      sums.set(
-        word,
-        (sums.get(word) ?? 0) + asked.reduce((sum, q) => sum + map[q * n + k], 0) / asked.length,
-      ),
+      sums.set(word, (sums.get(word) ?? 0) + rows.reduce((sum, q) => sum + map[q * n + k], 0) / rows.length),
     );
     const top = [...sums]
       .sort(([, a], [, b]) => b - a)
@@ -792,8 +788,8 @@
     const rows = rank("now")
       .slice(0, 6)
       .map(({ text, now, before: was }, i) => {
-        const place = before.findIndex((one) => one.text === text) + 1;
-        const moved = place === i + 1 ? "" : ` (was ${place})`;
+        const rankBefore = before.findIndex((one) => one.text === text) + 1;
+        const moved = rankBefore === i + 1 ? "" : ` (was ${rankBefore})`;
         return make(
           "tr",
           {},

@@ -300,7 +300,7 @@
         [6, "million"],
         [3, "thousand"],
         [0, ""],
-      ].find(([power]) => number >= 10n ** BigInt(power));
+      ].find(([each]) => number >= 10n ** BigInt(each));
       return `${Number((Number(number) / 10 ** power).toPrecision(3))} ${word}`.trim();
     }
     inBytes(number) {
@@ -310,7 +310,7 @@
         [2, "MiB"],
         [1, "KiB"],
         [0, "bytes"],
-      ].find(([power]) => number >= 1024n ** BigInt(power));
+      ].find(([each]) => number >= 1024n ** BigInt(each));
       return `${Number((Number(number) / 1024 ** power).toPrecision(3))} ${word}`;
     }
   }

@@ -92,8 +92,8 @@
 
     // So many heads, and the wanted training if there is a run of it.
     choose(heads, training) {
-      const run = this.runs.find((run) => run.heads === heads && run.training === training);
-      Object.assign(this, { chosen: heads, training: run ? training : this.plain[0].training });
+      const known = this.runs.some((run) => run.heads === heads && run.training === training);
+      Object.assign(this, { chosen: heads, training: known ? training : this.plain[0].training });
       this.changed();
     }
 

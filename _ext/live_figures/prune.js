@@ -392,7 +392,7 @@
     now() {
       const { before, after, name } = this.chosen;
       const x = this.x(this.chosen);
-      const interval = ([, low, high], x, kind) => this.bar(x, this.y(low), this.y(high), kind);
+      const interval = ([, low, high], at, kind) => this.bar(at, this.y(low), this.y(high), kind);
       const cut = [interval(before.mrr, x, "interval"), this.sign(this.chosen, 2.5, "cut now")];
       if (!after || name === "intact") return cut;
       return [

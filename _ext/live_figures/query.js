@@ -205,8 +205,8 @@
       ];
     }
 
-    drag(event) {
-      const { pointerId } = event;
+    drag(start) {
+      const { pointerId } = start;
       const move = (event) => event.pointerId === pointerId && this.move(this.pointed(event));
       const stop = (event) => {
         if (event.pointerId !== pointerId) return;
@@ -217,7 +217,7 @@
       addEventListener("pointermove", move);
       addEventListener("pointerup", stop);
       addEventListener("pointercancel", stop);
-      event.preventDefault();
+      start.preventDefault();
     }
 
     /* Right: the mix lies among the values ---------------------------------------------------------------------- */

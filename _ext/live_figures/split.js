@@ -248,12 +248,10 @@
       // the first row whose two parts differ shows the cut best
       const rows = [
         [`query of token ${this.token}`, mine],
-        ...[
-          ["key", k],
-          ["value", v],
-        ].flatMap(([name, all]) => all.map((row, t) => [`${name} of token ${t}`, row])),
+        ...k.map((key, t) => [`key of token ${t}`, key]),
+        ...v.map((value, t) => [`value of token ${t}`, value]),
       ];
-      const [name, row] = rows.find(([, row]) => String(part(row, 0)) !== String(part(row, 1)));
+      const [name, row] = rows.find(([, vector]) => String(part(vector, 0)) !== String(part(vector, 1)));
       return `The ${name}, ${this.vector(row)}, becomes ${this.vector(part(row, 0))} for head 0 and ${this.vector(part(row, 1))} for head 1. The cut computes nothing.`;
     }
 
