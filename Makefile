@@ -51,6 +51,8 @@ pictures: book  ## pictures of every page, in both widths and themes, into _buil
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint
+	$(BIN)/oxfmt --check
 
 notebooks: $(READY) models  ## run every notebook again, in place
 	$(BIN)/python chapters/run.py
