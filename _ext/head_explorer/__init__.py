@@ -38,11 +38,13 @@ def add_explorer(
     told = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" data-best="{best}"'
     context["body"] = context["body"].replace('id="explorer"', f'{told} id="explorer"')
     app.add_css_file("explorer/explorer.css")
+    app.add_js_file("dom.js")
     for script in ("bert.js", "explorer.js"):
         app.add_js_file(f"explorer/{script}")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the explorer with Sphinx."""
+    app.setup_extension("dom")
     app.connect("html-page-context", add_explorer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -226,57 +226,19 @@
 
   /* Elements ------------------------------------------------------------------------------------------------------ */
 
-  function make(tag, options = {}, ...children) {
-    const element = document.createElement(tag);
-    const { on = {}, ...attributes } = options;
-    for (const [name, value] of Object.entries(attributes))
-      if (value !== undefined) element.setAttribute(name, value);
-    for (const [name, react] of Object.entries(on)) element.addEventListener(name, react);
-    element.append(...children.filter((child) => child !== null));
-    return element;
-  }
+  const { make, button, announce, arrows } = dom;
 
-  function button(label, press) {
-    return make("button", { type: "button", on: { click: press } }, label);
-  }
-
-  function radios(legend, name, choices, labels = choices) {
-    const options = choices.map((value, i) => {
-      const input = make("input", {
-        type: "radio",
-        name,
-        value,
-        on: {
-          change: () => {
-            state[name] = value;
-            draw();
-          },
-        },
-      });
-      return make("label", {}, input, make("span", {}, labels[i]));
-    });
-    return make("fieldset", { class: "choice" }, make("legend", {}, legend), ...options);
-  }
-
-  // What stands in a live region is read aloud when it changes; to set it again to the same would repeat it.
-  function announce(region, ...parts) {
-    if (region.textContent !== parts.map((part) => part.textContent ?? part).join(""))
-      region.replaceChildren(...parts);
-  }
-
-  // Arrow keys move along a list or a grid of things of which only one is a stop for the tab key.
-  function arrows(event, at, columns, count) {
-    const row = columns > 1 ? columns : count;
-    const first = at - (at % row);
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
-    let to = step === undefined ? null : at + step;
-    if (event.key === "Home") to = first;
-    if (event.key === "End") to = first + row - 1;
-    if (to === null || event.ctrlKey || event.altKey || event.metaKey) return at;
-    event.preventDefault();
-    if (Math.abs(step) === 1 && columns > 1 && Math.floor(to / columns) !== Math.floor(at / columns))
-      return at;
-    return to >= 0 && to < count ? to : at;
+  function radios(legend, name, options) {
+    const change = (value) => {
+      state[name] = value;
+      draw();
+    };
+    return make(
+      "fieldset",
+      { class: "choice" },
+      make("legend", {}, legend),
+      ...dom.radios(name, options, change),
+    );
   }
 
   const field = make("input", {
@@ -292,8 +254,8 @@
   const stories = make("div", { class: "stories", role: "group", "aria-label": "Stories" });
   const story = make("p", { class: "story", role: "status" });
   const grid = make("div", { class: "heads", role: "grid", "aria-label": "Heads, a row a layer" });
-  const measures = radios("Show", "measure", MEASURES, ["Weights", "Contributions"]);
-  const views = radios("As", "view", VIEWS, ["Lines", "Matrix", "Table"]);
+  const measures = radios("Show", "measure", { weights: "Weights", contributions: "Contributions" });
+  const views = radios("As", "view", { lines: "Lines", matrix: "Matrix", table: "Table" });
   const panels = [make("section", { class: "panel" }), make("section", { class: "panel" })];
   const summary = make("p", { class: "summary", role: "status" });
   const switches = make("div", { class: "switches", role: "group", "aria-label": "Switch heads off and on" });
@@ -524,17 +486,15 @@
           "li",
           {
             role: "option",
-            "aria-selected": q === state.word,
+            "aria-selected": String(q === state.word),
             tabindex: q === spot.word ? 0 : -1,
-            on: {
-              click: () => toggleWord(q),
-              keydown: (event) => {
-                const to = arrows(event, q, 1, n);
-                const press = event.key === "Enter" || event.key === " ";
-                if (press) event.preventDefault();
-                if (press) toggleWord(q);
-                else if (to !== q) chooseWord(to);
-              },
+            onclick: () => toggleWord(q),
+            onkeydown: (event) => {
+              const to = arrows(event, q, 1, n);
+              const press = event.key === "Enter" || event.key === " ";
+              if (press) event.preventDefault();
+              if (press) toggleWord(q);
+              else if (to !== q) chooseWord(to);
             },
           },
           word,
@@ -592,22 +552,20 @@
       role: "application",
       tabindex: 0,
       "aria-label": `${label}: a matrix of ${n} × ${n}. Arrow keys read its cells, Enter chooses a row.`,
-      on: {
-        pointermove: under,
-        click: (event) => {
-          under(event);
+      onpointermove: under,
+      onclick: (event) => {
+        under(event);
+        toggleWord(spot.word);
+      },
+      onfocus: () => read(spot.word, spot.key),
+      onkeydown: (event) => {
+        const at = spot.word * n + spot.key;
+        const to = arrows(event, at, n, n * n);
+        if (to !== at) read(Math.floor(to / n), to % n);
+        if (event.key === "Enter" || event.key === " ") {
+          event.preventDefault();
           toggleWord(spot.word);
-        },
-        focus: () => read(spot.word, spot.key),
-        keydown: (event) => {
-          const at = spot.word * n + spot.key;
-          const to = arrows(event, at, n, n * n);
-          if (to !== at) read(Math.floor(to / n), to % n);
-          if (event.key === "Enter" || event.key === " ") {
-            event.preventDefault();
-            toggleWord(spot.word);
-          }
-        },
+        }
       },
     });
     paint(canvas, map, n);

@@ -59,6 +59,7 @@ def add_figures(
 
     context["body"] = ELEMENT.sub(fill, body)
     app.add_css_file("figures/figures.css")
+    app.add_js_file("dom.js")
     app.add_js_file("figures/figure.js")
     for name in names:
         app.add_js_file(f"figures/{name}.js")
@@ -73,6 +74,7 @@ def copy_scripts(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the figures with Sphinx."""
+    app.setup_extension("dom")
     app.connect("doctree-read", name_figures)
     app.connect("html-page-context", add_figures)
     app.connect("build-finished", copy_scripts)

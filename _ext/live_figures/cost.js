@@ -4,6 +4,8 @@
 "use strict";
 
 {
+  const { make } = dom;
+
   // Sizes as published: [d_model, heads, K/V heads, layers, tokens, bytes a number, biases], and where.
   const PRESETS = {
     "BERT-base": [768, 12, 12, 12, 512, 4, true, "google-bert/bert-base-uncased, config.json"],
@@ -78,7 +80,7 @@
           this.changed();
         },
       );
-      this.source = this.make("p", { class: "source" });
+      this.source = make("p", { class: "source" });
       this.headSlider = this.range("heads", { min: 0, max: 1, words: (i) => this.offered?.[i] ?? "" }, (i) =>
         want({ heads: this.offered[i] }),
       );
@@ -93,33 +95,33 @@
       this.fields = Object.fromEntries(
         Object.entries(LIMITS).map(([name, [words, most]]) => [name, this.field(words, most, set(name))]),
       );
-      const types = Object.entries(BYTES).map(([value, words]) => this.make("option", { value }, words));
-      this.type = this.make("select", { onchange: (event) => set("bytes")(+event.target.value) }, ...types);
-      this.biases = this.make("input", {
+      const types = Object.entries(BYTES).map(([value, words]) => make("option", { value }, words));
+      this.type = make("select", { onchange: (event) => set("bytes")(+event.target.value) }, ...types);
+      this.biases = make("input", {
         type: "checkbox",
         onchange: (event) => set("bias")(event.target.checked),
       });
-      this.problem = this.make("p", { class: "problem", role: "alert", id: "cost-problem" });
-      this.dividing = this.make("p", { class: "source" });
-      this.bills = this.make("div");
+      this.problem = make("p", { class: "problem", role: "alert", id: "cost-problem" });
+      this.dividing = make("p", { class: "source" });
+      this.bills = make("div");
       return [
-        this.make(
+        make(
           "p",
           { class: "lead" },
           "Choose a model, then move its heads. The bars compare with a single head: right of the middle costs more, left of it less, and each line is a doubling.",
         ),
-        this.make("div", { class: "controls one-column" }, this.presets, this.source),
-        this.make("div", { class: "controls" }, this.headSlider, this.kvSlider),
+        make("div", { class: "controls one-column" }, this.presets, this.source),
+        make("div", { class: "controls" }, this.headSlider, this.kvSlider),
         this.dividing,
-        this.make("div", { class: "controls" }, this.widthRule, this.fields.dHead),
-        this.make(
+        make("div", { class: "controls" }, this.widthRule, this.fields.dHead),
+        make(
           "div",
           { class: "controls three-columns" },
           this.fields.dModel,
           this.fields.nTokens,
           this.fields.nLayers,
-          this.make("label", { class: "field" }, this.make("span", { class: "name" }, "dtype"), this.type),
-          this.make("label", { class: "field" }, this.make("span", { class: "name" }, "biases"), this.biases),
+          make("label", { class: "field" }, make("span", { class: "name" }, "dtype"), this.type),
+          make("label", { class: "field" }, make("span", { class: "name" }, "biases"), this.biases),
         ),
         this.problem,
         this.bills,
@@ -127,7 +129,7 @@
     }
 
     field(words, most, change) {
-      const input = this.make("input", {
+      const input = make("input", {
         type: "number",
         min: 1,
         max: most,
@@ -135,12 +137,7 @@
         inputmode: "numeric",
         oninput: () => change(input.value === "" ? NaN : +input.value),
       });
-      const control = this.make(
-        "label",
-        { class: "field" },
-        this.make("span", { class: "name" }, words),
-        input,
-      );
+      const control = make("label", { class: "field" }, make("span", { class: "name" }, words), input);
       return Object.defineProperty(control, "value", {
         set(to) {
           if (document.activeElement !== input && !Number.isNaN(to)) input.value = to;
@@ -248,18 +245,18 @@
         const factor = Number(now[name]) / Number(single[name]);
         // the bar: from the middle (as much as one head) outwards, a step for each doubling
         const reach = Math.max(-1, Math.min(1, Math.log2(factor) / Math.log2(MOST)));
-        const bar = this.make(
+        const bar = make(
           "span",
           { class: "factor", style: `--from: ${Math.min(0, reach)}; --to: ${Math.max(0, reach)}` },
           this.times(factor),
         );
         return [
-          this.make("span", {}, words, this.make("small", {}, unit)),
-          this.make(
+          make("span", {}, words, make("small", {}, unit)),
+          make(
             "span",
             {},
-            this.make("strong", {}, bytes ? this.inBytes(now[name]) : this.short(now[name])),
-            this.make("small", { class: "exact" }, this.grouped(now[name])),
+            make("strong", {}, bytes ? this.inBytes(now[name]) : this.short(now[name])),
+            make("small", { class: "exact" }, this.grouped(now[name])),
           ),
           bar,
         ];
@@ -276,12 +273,12 @@
 
     // The name of the column of bars, with both ends of their scale.
     scale() {
-      const ends = [`1/${MOST}`, "1", MOST].map((words) => this.make("span", {}, words));
-      return this.make(
+      const ends = [`1/${MOST}`, "1", MOST].map((words) => make("span", {}, words));
+      return make(
         "span",
         {},
         "times one head",
-        this.make("span", { class: "scale", "aria-hidden": "true" }, ...ends),
+        make("span", { class: "scale", "aria-hidden": "true" }, ...ends),
       );
     }
 

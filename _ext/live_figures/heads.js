@@ -4,6 +4,8 @@
 "use strict";
 
 {
+  const { make, draw, fill } = dom;
+
   const TASKS = {
     staircase: {
       heading: "Climb the stairs",
@@ -61,29 +63,19 @@
       const names = (key) => Object.fromEntries(this.runs.map((run) => [run[key], run[key]]));
       this.heads = this.choice("heads", names("heads"), (to) => this.choose(+to, this.training));
       this.trainings = this.choice("training", names("training"), (to) => this.choose(this.chosen, to));
-      this.looks = this.make("div", { class: "looks" });
-      const allRuns = this.make(
+      this.looks = make("div", { class: "looks" });
+      const allRuns = make("details", {}, make("summary", {}, "All runs as a table"), this.runTable());
+      this.lookTable = make("div");
+      const allLooks = make(
         "details",
         {},
-        this.make("summary", {}, "All runs as a table"),
-        this.runTable(),
-      );
-      this.lookTable = this.make("div");
-      const allLooks = this.make(
-        "details",
-        {},
-        this.make("summary", {}, "What each head looks at, as a table"),
+        make("summary", {}, "What each head looks at, as a table"),
         this.lookTable,
       );
       return [
-        this.make("p", { class: "lead" }, this.task.lead),
-        this.make("div", { class: "controls one-column" }, this.heads, this.trainings),
-        this.make(
-          "div",
-          { class: "side-by-side" },
-          this.make("div", {}, this.chart(), this.chartKey()),
-          this.looks,
-        ),
+        make("p", { class: "lead" }, this.task.lead),
+        make("div", { class: "controls one-column" }, this.heads, this.trainings),
+        make("div", { class: "side-by-side" }, make("div", {}, this.chart(), this.chartKey()), this.looks),
         this.sentence,
         allRuns,
         allLooks,
@@ -140,9 +132,9 @@
       const { task, plain } = this;
       const step = (WIDTH - LEFT) / plain.length;
       const text = (words, x, y, anchor, kind = "quiet") =>
-        this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
+        draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
       const levels = task.axis.flatMap((level) => [
-        this.draw("line", {
+        draw("line", {
           x1: LEFT,
           x2: WIDTH,
           y1: this.y(level),
@@ -153,7 +145,7 @@
       ]);
       const dots = plain.flatMap(({ seeds }, i) =>
         seeds.map((score, seed) =>
-          this.draw("circle", {
+          draw("circle", {
             cx: this.x(i) + 3 * (seed - (seeds.length - 1) / 2),
             cy: this.y(score),
             r: 3,
@@ -161,7 +153,7 @@
           }),
         ),
       );
-      const line = this.draw("path", {
+      const line = draw("path", {
         d: `M${plain.map(({ seeds }, i) => [this.x(i), this.y(mean(seeds))]).join("L")}`,
         class: "mean",
       });
@@ -169,9 +161,9 @@
         .map(({ theory }, i) => `M${this.x(i) - step / 2} ${this.y(theory)}h${step}`)
         .join("");
       const bound = task.bound ? stairs : `M${LEFT} ${this.y(this.data.chance)}H${WIDTH}`;
-      this.band = this.draw("rect", { y: 22, width: step, height: BOTTOM + 22 - 22, rx: 4, class: "band" });
-      this.extra = this.draw("g");
-      return this.draw(
+      this.band = draw("rect", { y: 22, width: step, height: BOTTOM + 22 - 22, rx: 4, class: "band" });
+      this.extra = draw("g");
+      return draw(
         "svg",
         {
           viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
@@ -183,7 +175,7 @@
         },
         this.band,
         ...levels,
-        this.draw("path", { d: bound, class: "bound" }),
+        draw("path", { d: bound, class: "bound" }),
         line,
         ...dots,
         this.extra,
@@ -194,9 +186,9 @@
     }
 
     chartKey() {
-      const line = (kind) => this.draw("path", { d: "M-12 0h24", class: kind });
+      const line = (kind) => draw("path", { d: "M-12 0h24", class: kind });
       const key = this.key(
-        [this.draw("circle", { r: 3, class: "seed" }), `a seed after ${this.plain[0].training}`],
+        [draw("circle", { r: 3, class: "seed" }), `a seed after ${this.plain[0].training}`],
         [line("mean"), "their mean"],
         [line("bound"), this.task.bound ?? "chance"],
         [this.extraSeed(0, 0), "a seed of the chosen training"],
@@ -205,7 +197,7 @@
       return key;
     }
     extraSeed(x, y) {
-      return this.draw("rect", { x: x - 3, y: y - 3, width: 6, height: 6, class: "extra" });
+      return draw("rect", { x: x - 3, y: y - 3, width: 6, height: 6, class: "extra" });
     }
 
     pick(event) {
@@ -218,7 +210,7 @@
 
     showRun({ heads, training, seeds }) {
       const index = this.plain.findIndex((run) => run.heads === heads);
-      this.fill(this.band, { x: this.x(index) - (WIDTH - LEFT) / this.plain.length / 2 });
+      fill(this.band, { x: this.x(index) - (WIDTH - LEFT) / this.plain.length / 2 });
       const usual = training === this.plain[0].training;
       this.extra.replaceChildren(
         ...(usual ? [] : seeds).map((score, seed) =>
@@ -271,18 +263,18 @@
         );
         const painted = paths
           .slice(1)
-          .map((d, i) => d && this.draw("path", { d, class: "look", "fill-opacity": (i + 1) / shades }));
-        return this.make(
+          .map((d, i) => d && draw("path", { d, class: "look", "fill-opacity": (i + 1) / shades }));
+        return make(
           "figure",
           {},
-          this.draw(
+          draw(
             "svg",
             { viewBox: `0 0 ${n} ${n}`, role: "img", "aria-label": `What head ${head} looks at` },
             ...painted.filter(Boolean),
-            this.draw("path", { d: wanted, class: "wanted" }),
-            this.draw("rect", { width: n, height: n, class: "frame" }),
+            draw("path", { d: wanted, class: "wanted" }),
+            draw("rect", { width: n, height: n, class: "frame" }),
           ),
-          this.make("figcaption", {}, attention.length > 12 ? head : `head ${head}`),
+          make("figcaption", {}, attention.length > 12 ? head : `head ${head}`),
         );
       });
     }
@@ -292,10 +284,10 @@
       const cells = [];
       const { wanted } = this.task;
       wanted.forEach((name, slot) => {
-        cells.push(this.make("span", { class: "slot" }, name));
+        cells.push(make("span", { class: "slot" }, name));
         for (const looks of attention) {
           cells.push(
-            this.make(
+            make(
               "i",
               { style: `--part: ${looks[slot]}`, class: attention.length > 8 ? "bare" : false },
               attention.length <= 8 ? this.digits(looks[slot], 2).replace("0.", ".") : "",
@@ -304,12 +296,12 @@
         }
       });
       cells.push(
-        this.make("span", { class: "slot" }, "head"),
+        make("span", { class: "slot" }, "head"),
         ...attention.map((_, head) =>
-          this.make("span", { class: "number" }, attention.length <= 8 || head % 4 === 0 ? head : ""),
+          make("span", { class: "number" }, attention.length <= 8 || head % 4 === 0 ? head : ""),
         ),
       );
-      return this.make(
+      return make(
         "div",
         {
           class: "slots",

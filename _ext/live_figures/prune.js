@@ -4,6 +4,8 @@
 "use strict";
 
 {
+  const { make, draw, fill } = dom;
+
   const WIDTH = 340;
   const HEIGHT = 326;
   const LEFT = 40;
@@ -64,30 +66,30 @@
           this.changed();
         }),
       };
-      this.chart = this.draw("svg", {
+      this.chart = draw("svg", {
         viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
         role: "img",
         class: "chart",
         onclick: (event) => this.pick(event),
       });
-      this.signs = this.make("div");
-      this.heads = this.draw("svg", { viewBox: "0 0 340 190", role: "img" });
-      this.numbers = this.make("div");
+      this.signs = make("div");
+      this.heads = draw("svg", { viewBox: "0 0 340 190", role: "img" });
+      this.numbers = make("div");
       return [
-        this.make(
+        make(
           "p",
           { class: "lead" },
           "MiniLM has 72 heads. Remove some, by a ranking or by a rule, and compare: what is lost in quality, and what is won in size and time?",
         ),
-        this.make("div", { class: "controls one-column" }, ...Object.values(this.choices)),
-        this.make(
+        make("div", { class: "controls one-column" }, ...Object.values(this.choices)),
+        make(
           "div",
           { class: "side-by-side" },
-          this.make("div", {}, this.chart, this.signs),
-          this.make("div", {}, this.heads, this.numbers),
+          make("div", {}, this.chart, this.signs),
+          make("div", {}, this.heads, this.numbers),
         ),
         this.sentence,
-        this.make("details", {}, this.make("summary", {}, "All models as a table"), this.everything()),
+        make("details", {}, make("summary", {}, "All models as a table"), this.everything()),
       ];
     }
 
@@ -185,11 +187,7 @@
         columns,
         rows,
       );
-      return this.make(
-        "div",
-        { class: "wide", tabindex: 0, role: "region", "aria-label": "All models" },
-        table,
-      );
+      return make("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "All models" }, table);
     }
 
     /* Which heads are left: a row a layer; removed heads are empty squares, a removed layer is a bar -------------- */
@@ -203,7 +201,7 @@
         const y = 30 + layer * step;
         const label = this.text(layer, left - 8, y + 15, "end");
         const square = (bit, head) =>
-          this.draw("rect", {
+          draw("rect", {
             x: left + head * step,
             y,
             width: size,
@@ -212,7 +210,7 @@
             class: bit === "1" ? "stays" : "gone",
           });
         if (row) return [label, ...Array.from(row, square)];
-        const bar = this.draw("rect", {
+        const bar = draw("rect", {
           x: left,
           y: y + 2,
           width: 11 * step + size,
@@ -252,7 +250,7 @@
       const steps = (from, to, by) =>
         Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => from + i * by);
       const levels = steps(low, high, 0.1).flatMap((score) => [
-        this.draw("line", {
+        draw("line", {
           x1: LEFT,
           x2: WIDTH,
           y1: this.y(score),
@@ -288,14 +286,14 @@
       const along = (models, end) =>
         models.map((model) => `${this.x(model)} ${this.y(model.before.mrr[end])}`);
       const own = this.rankings.get(this.ranking);
-      const band = this.draw("path", {
+      const band = draw("path", {
         d: `M${[...along(own, 1), ...along(own, 2).reverse()].join("L")}z`,
         class: "band",
       });
       return [
         band,
         ...[...this.rankings.values()].map((models) =>
-          this.draw("path", {
+          draw("path", {
             d: `M${along(models, 0).join("L")}`,
             class: models === own ? "mean" : "other",
           }),
@@ -312,11 +310,11 @@
       );
       const trained = others.filter(({ after, name }) => after && name !== "intact");
       const link = (model) =>
-        this.draw("path", {
+        draw("path", {
           d: `M${this.x(model)} ${this.y(model.before.mrr[0])}V${this.y(model.after.mrr[0])}`,
           class: "link",
         });
-      const titled = (sign, words) => this.fill(sign, {}, [this.draw("title", {}, words)]); // shown under the pointer
+      const titled = (sign, words) => fill(sign, {}, [draw("title", {}, words)]); // shown under the pointer
       return [
         ...(timed ? trained.map(link) : []),
         ...others
@@ -334,12 +332,12 @@
     }
 
     signsOf(timed, marked) {
-      const line = (kind) => this.draw("path", { d: "M-12 0h24", class: kind });
+      const line = (kind) => draw("path", { d: "M-12 0h24", class: kind });
       const ranked = timed
         ? [[this.square(0, 0), "by a ranking"]]
         : [
             [line("mean"), this.ranking],
-            [this.draw("path", { d: "M-12-6h24v12h-24z", class: "band" }), "its 95 % interval"],
+            [draw("path", { d: "M-12-6h24v12h-24z", class: "band" }), "its 95 % interval"],
             [line("other"), "the other rankings"],
           ];
       const chosen = [[this.bar(0, -6, 6, "interval"), "95 % interval of the chosen one"]];
@@ -352,7 +350,7 @@
     }
 
     text(words, x, y, anchor = "middle", kind = "quiet") {
-      return this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
+      return draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
     }
     nameOf(model) {
       const [right, down, anchor] = NAMES[model.name];
@@ -367,19 +365,19 @@
 
     // The signs: a rule is a diamond, what a ranking leaves a square, a circle comes after training; an interval.
     diamond(x, y, size = 4.5, kind = "cut") {
-      return this.draw("path", {
+      return draw("path", {
         d: `M${x} ${y - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`,
         class: kind,
       });
     }
     square(x, y, size = 3.5, kind = "cut") {
-      return this.draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size, class: kind });
+      return draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size, class: kind });
     }
     circle(cx, cy, r = 3.5, kind = "trained") {
-      return this.draw("circle", { cx, cy, r, class: kind });
+      return draw("circle", { cx, cy, r, class: kind });
     }
     bar(x, low, high, kind) {
-      return this.draw("path", { d: `M${x} ${low}V${high}m-4 0h8M${x - 4} ${low}h8`, class: kind });
+      return draw("path", { d: `M${x} ${low}V${high}m-4 0h8M${x - 4} ${low}h8`, class: kind });
     }
 
     sign(model, larger = 0, kind = "cut") {

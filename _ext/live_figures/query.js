@@ -2,6 +2,8 @@
 "use strict";
 
 {
+  const { make, draw, fill, button } = dom;
+
   const WORDS = ["cat", "mat", "happy"];
   const KEYS = [
     [Math.log(3), Math.log(2)],
@@ -47,26 +49,26 @@
         );
       this.sliders = [slider("asks about feeling", 0), slider("asks about sitting", 1)];
       const asked = Object.entries(QUERIES).map(([word, query]) =>
-        this.button(`as ${word}`, () => this.move(query)),
+        button(`as ${word}`, () => this.move(query)),
       );
-      this.numbers = this.make("div");
+      this.numbers = make("div");
       return [
-        this.make(
+        make(
           "p",
           { class: "lead" },
           "Drag the orange arrow among the keys, or use the sliders. Turn it, and another word wins. Make it longer, and the winner takes more.",
         ),
-        this.make("div", { class: "side-by-side" }, this.keyPlane(), this.valuePlane()),
+        make("div", { class: "side-by-side" }, this.keyPlane(), this.valuePlane()),
         this.key(
           [this.dot([0, 0], 7, "weight"), "a larger disc: more weight"],
-          [this.draw("path", { d: "M-12 0h24", class: "shadow" }), "how far a key reaches along the query"],
+          [draw("path", { d: "M-12 0h24", class: "shadow" }), "how far a key reaches along the query"],
           [this.dot([0, 0], 6, "ring"), "drag here"],
         ),
-        this.make(
+        make(
           "div",
           { class: "controls" },
           ...this.sliders,
-          this.make("div", { class: "buttons" }, this.make("span", { class: "name" }, "ask"), ...asked),
+          make("div", { class: "buttons" }, make("span", { class: "name" }, "ask"), ...asked),
         ),
         this.numbers,
       ];
@@ -92,7 +94,7 @@
 
     showNumbers({ scores, powers, weights, mix }) {
       const bar = (weight) =>
-        this.make("span", { class: "bar", style: `--part: ${weight}` }, this.digits(weight, 3));
+        make("span", { class: "bar", style: `--part: ${weight}` }, this.digits(weight, 3));
       const rows = WORDS.map((word, i) => [
         word,
         this.digits(scores[i], 2),
@@ -100,7 +102,7 @@
         bar(weights[i]),
         this.pair(VALUES[i], 0),
       ]);
-      rows.push(["mix", "", "", "", this.make("strong", {}, this.pair(mix, 2))]);
+      rows.push(["mix", "", "", "", make("strong", {}, this.pair(mix, 2))]);
       this.numbers.replaceChildren(
         this.table("Score, weigh, mix", ["word", "score", "e^score", "weight", "value"], rows),
       );
@@ -130,7 +132,7 @@
         );
       });
       this.arrow = this.line([0, 0], [0, 0], "query");
-      this.end = this.draw(
+      this.end = draw(
         "g",
         {
           class: "handle",
@@ -142,7 +144,7 @@
         this.dot([0, 0], 8, "query-end"),
       );
       this.endName = this.text("query", [0, 0], "orange");
-      return (this.plane = this.draw(
+      return (this.plane = draw(
         "svg",
         {
           viewBox: `0 0 ${SIZE} ${SIZE}`,
@@ -172,14 +174,14 @@
       this.shadows.forEach((line, i) => {
         const part = square > 0.001 ? dot(KEYS[i], query) / square : 0;
         const [x2, y2] = onKeys(square > 0.001 ? query.map((number) => part * number) : KEYS[i]);
-        this.fill(line, { x2, y2 });
+        fill(line, { x2, y2 });
       });
-      this.circles.forEach((circle, i) => this.fill(circle, { r: 3.5 + 16 * Math.sqrt(weights[i]) }));
+      this.circles.forEach((circle, i) => fill(circle, { r: 3.5 + 16 * Math.sqrt(weights[i]) }));
       this.names.forEach((name, i) => {
         name.textContent = `${WORDS[i]} ${this.digits(weights[i], 2)}`;
       });
-      this.fill(this.arrow, { x2: x, y2: y });
-      this.fill(this.end, { transform: `translate(${x} ${y})` });
+      fill(this.arrow, { x2: x, y2: y });
+      fill(this.end, { transform: `translate(${x} ${y})` });
       // Its name stands farther out: above its end or below it, or beside it where the drawing ends.
       const right = x > SIZE / 2;
       const up = query[1] >= 0;
@@ -188,7 +190,7 @@
       const turned = beside && Math.abs(x - SIZE / 2) > SIZE / 2 - 20 - room;
       const away = beside ? 20 : 16;
       const at = x + (right !== turned ? away : -away);
-      this.fill(this.endName, {
+      fill(this.endName, {
         x: Math.max(room, Math.min(SIZE - room, at)),
         y: y + (beside ? 5 : up ? -18 : 30),
         "text-anchor": right !== turned ? "start" : "end",
@@ -225,15 +227,15 @@
     valuePlane() {
       const corners = VALUES.map(onValues);
       const zero = onValues([0, 0]);
-      this.pulls = corners.map(([x1, y1]) => this.draw("line", { x1, y1, class: "pull" }));
-      this.square = this.draw("rect", { x: -6, y: -6, width: 12, height: 12, class: "mix" });
+      this.pulls = corners.map(([x1, y1]) => draw("line", { x1, y1, class: "pull" }));
+      this.square = draw("rect", { x: -6, y: -6, width: 12, height: 12, class: "mix" });
       this.mixName = this.text("mix", [0, 0], "orange");
-      const frame = this.draw("path", {
+      const frame = draw("path", {
         d: `M${zero[0]} 30V${zero[1]}H${SIZE - 20}`,
         class: "axis",
         fill: "none",
       });
-      return this.draw(
+      return draw(
         "svg",
         {
           viewBox: `0 0 ${SIZE} ${SIZE}`,
@@ -242,7 +244,7 @@
             "The triangle of the three values, and the mix inside it. The table below has its numbers.",
         },
         frame,
-        this.draw("path", { d: `M${corners.join("L")}Z`, class: "hull" }),
+        draw("path", { d: `M${corners.join("L")}Z`, class: "hull" }),
         this.text(
           "a thing →",
           onValues([3, 0]).map((at, i) => at + 20 * i),
@@ -272,23 +274,23 @@
     showValues({ weights, mix }) {
       const [x, y] = onValues(mix);
       this.pulls.forEach((line, i) =>
-        this.fill(line, { x2: x, y2: y, style: `stroke-width: ${1 + 9 * weights[i]}` }),
+        fill(line, { x2: x, y2: y, style: `stroke-width: ${1 + 9 * weights[i]}` }),
       );
-      this.fill(this.square, { transform: `translate(${x} ${y})` });
-      this.fill(this.mixName, { x: x - 12, y: y + 18, "text-anchor": "end" });
+      fill(this.square, { transform: `translate(${x} ${y})` });
+      fill(this.mixName, { x: x - 12, y: y + 18, "text-anchor": "end" });
     }
 
     /* Pieces of drawings ---------------------------------------------------------------------------------------- */
 
     line(from, to, kind) {
       const [[x1, y1], [x2, y2]] = [onKeys(from), onKeys(to)];
-      return this.draw("line", { x1, y1, x2, y2, class: kind });
+      return draw("line", { x1, y1, x2, y2, class: kind });
     }
     dot([cx, cy], r, kind) {
-      return this.draw("circle", { cx, cy, r, class: kind });
+      return draw("circle", { cx, cy, r, class: kind });
     }
     text(words, [x, y], kind, anchor = "start") {
-      return this.draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
+      return draw("text", { x, y, class: kind, "text-anchor": anchor }, words);
     }
   }
 

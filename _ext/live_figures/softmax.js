@@ -2,6 +2,8 @@
 "use strict";
 
 {
+  const { make, button } = dom;
+
   const KEYS = 64;
   const WIDEST = 1024;
   const REACHES = [5, 20, 100, 500]; // of the axis of scores
@@ -47,21 +49,21 @@
           this.changed();
         },
       );
-      const again = this.button("Draw other numbers", () => {
+      const again = button("Draw other numbers", () => {
         this.seed += 1;
         this.draw64();
         this.changed();
       });
       this.draw64();
-      this.numbers = this.make("div");
+      this.numbers = make("div");
       return [
-        this.make(
+        make(
           "p",
           { class: "lead" },
           "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then choose “not divided”, and do the same.",
         ),
-        this.make("div", { class: "controls" }, this.width, this.factor),
-        this.make("div", { class: "buttons" }, this.rules, again),
+        make("div", { class: "controls" }, this.width, this.factor),
+        make("div", { class: "buttons" }, this.rules, again),
         this.scoreAxis(),
         this.weightBars(),
         this.numbers,
@@ -131,15 +133,13 @@
     /* Above: the scores on one axis; below: a bar for each weight ------------------------------------------------ */
 
     scoreAxis() {
-      this.ticks = this.keys.map(() => this.make("i"));
-      this.levels = [-1, -0.5, 0, 0.5, 1].map((part) =>
-        this.make("span", { style: `left: ${50 + 46 * part}%` }),
-      );
-      return (this.axis = this.make(
+      this.ticks = this.keys.map(() => make("i"));
+      this.levels = [-1, -0.5, 0, 0.5, 1].map((part) => make("span", { style: `left: ${50 + 46 * part}%` }));
+      return (this.axis = make(
         "div",
         { class: "scores", role: "img" },
-        this.make("b", {}, "scores, times the factor"),
-        this.make("div", { class: "ticks" }, ...this.ticks),
+        make("b", {}, "scores, times the factor"),
+        make("div", { class: "ticks" }, ...this.ticks),
         ...this.levels,
       ));
     }
@@ -159,20 +159,20 @@
     }
 
     weightBars() {
-      this.bars = this.keys.map(() => this.make("i"));
-      this.best = this.make("strong");
+      this.bars = this.keys.map(() => make("i"));
+      this.best = make("strong");
       const levels = [0, 0.5, 1].map((level) =>
-        this.make("span", { style: `bottom: ${100 * level}%` }, String(level)),
+        make("span", { style: `bottom: ${100 * level}%` }, String(level)),
       );
-      return this.make(
+      return make(
         "div",
         {
           class: "weights",
           role: "img",
           "aria-label": "A bar for the weight of each of the 64 keys, between 0 and 1.",
         },
-        this.make("b", {}, "weights, one bar a key"),
-        this.make("div", { class: "bars" }, ...levels, ...this.bars, this.best),
+        make("b", {}, "weights, one bar a key"),
+        make("div", { class: "bars" }, ...levels, ...this.bars, this.best),
       );
     }
 

@@ -2,6 +2,8 @@
 "use strict";
 
 {
+  const { make, button } = dom;
+
   // oxfmt-ignore
   const X = [[1, 0, 2, 1], [0, 1, 1, 2]]; // (token, d_model)
   // The columns 0, 1 of Q, K, V and the rows 0, 1 of O are those of head 0; the others are those of head 1.
@@ -65,25 +67,25 @@
         this.light = to;
         this.changed();
       });
-      this.stage = this.make("div", { class: "stage" });
-      this.back = this.button("← Back", () => this.go(this.neighbour(-1)));
-      this.next = this.button("Next →", () => this.go(this.neighbour(1)));
+      this.stage = make("div", { class: "stage" });
+      this.back = button("← Back", () => this.go(this.neighbour(-1)));
+      this.next = button("Next →", () => this.go(this.neighbour(1)));
       return [
-        this.make(
+        make(
           "p",
           { class: "lead" },
           "The numbers are those of the pencil example. Go through the five steps, and light up a head or one coordinate to see which weights it touches.",
         ),
-        this.make(
+        make(
           "div",
           { class: "controls one-column" },
           this.steps,
           this.lights,
-          this.make("div", { class: "buttons" }, this.tokens, this.roles),
+          make("div", { class: "buttons" }, this.tokens, this.roles),
         ),
         this.stage,
         this.sentence,
-        this.make("div", { class: "buttons" }, this.back, this.next),
+        make("div", { class: "buttons" }, this.back, this.next),
       ];
     }
 
@@ -128,34 +130,34 @@
     // A cell: its head gives the colour, the light its strength.
     number(value, head, lit) {
       const colour = head === null ? "" : ` h${head}`;
-      return this.make(
+      return make(
         "td",
         { class: `${this.light === "all" ? "plain" : lit ? "lit" : "dim"}${colour}` },
         this.digits(value, 0),
       );
     }
     heads(...before) {
-      return this.make(
+      return make(
         "tr",
         {},
         ...before,
         ...HEADS.map((head) =>
-          this.make("th", { scope: "colgroup", colspan: D_HEAD, class: `h${head}` }, `head ${head}`),
+          make("th", { scope: "colgroup", colspan: D_HEAD, class: `h${head}` }, `head ${head}`),
         ),
       );
     }
     row(name, cells, kind = "") {
-      return this.make("tr", { class: kind }, this.make("th", { scope: "row" }, name), ...cells);
+      return make("tr", { class: kind }, make("th", { scope: "row" }, name), ...cells);
     }
     sheet(caption, head, ...rows) {
       const kind = { cut: "apart", merge: "together" }[this.step] ?? "";
       const moving = this.arriving ? "moving" : "";
-      return this.make(
+      return make(
         "table",
         { class: `sheet ${kind} ${moving}` },
-        this.make("caption", {}, caption),
-        this.make("thead", {}, head),
-        this.make("tbody", {}, ...rows),
+        make("caption", {}, caption),
+        make("thead", {}, head),
+        make("tbody", {}, ...rows),
       );
     }
     vector(numbers) {
@@ -178,7 +180,7 @@
       const matrix = W[this.role];
       const made = times(x, matrix);
       const { place } = this.lit;
-      const corner = this.make("th", { scope: "col", colspan: 2 }, `token ${this.token}`);
+      const corner = make("th", { scope: "col", colspan: 2 }, `token ${this.token}`);
       const rows = PLACES.map((c) =>
         this.row(`coordinate ${c}`, [
           this.number(x[c], null, place === null || place === c),
@@ -188,7 +190,7 @@
       const result = this.row(
         ONE[this.role],
         [
-          this.make("td", {}, "="),
+          make("td", {}, "="),
           ...PLACES.map((j) =>
             this.number(made[j], headOf(j), this.shines(headOf(j), matrix[place ?? 0][j] !== 0)),
           ),
@@ -227,7 +229,7 @@
             this.number(numbers[j], headOf(j), this.shines(headOf(j), W[role][place ?? 0][j] !== 0)),
           ),
         );
-      const corner = this.make("td", {});
+      const corner = make("td", {});
       return [
         this.sheet(
           "What comes out of the projections, cut in two",
@@ -259,12 +261,12 @@
 
     look({ v, heads }) {
       return [
-        this.make(
+        make(
           "div",
           { class: "side-by-side" },
           ...heads.map(({ scores, powers, weights, mix }, head) => {
             const bar = (weight) =>
-              this.make("span", { class: "bar", style: `--part: ${weight}` }, this.digits(weight, 2));
+              make("span", { class: "bar", style: `--part: ${weight}` }, this.digits(weight, 2));
             const rows = X.map((_, t) => [
               `token ${t}`,
               this.digits(scores[t], 0),
@@ -272,7 +274,7 @@
               bar(weights[t]),
               this.vector(part(v[t], head)),
             ]);
-            rows.push(["mix", "", "", "", this.make("strong", {}, this.vector(mix))]);
+            rows.push(["mix", "", "", "", make("strong", {}, this.vector(mix))]);
             const table = this.table(`Head ${head}`, ["key", "score", "3^score", "weight", "value"], rows);
             table.className = `look h${head} ${this.shines(head) ? "" : "dim"}`;
             return table;
@@ -301,7 +303,7 @@
 
     merge({ heads }) {
       const mixes = heads.flatMap(({ mix }) => mix);
-      const corner = this.make("td", {});
+      const corner = make("td", {});
       return [
         this.sheet(
           "The two mixes side by side",
@@ -328,8 +330,8 @@
       const mixes = heads.flatMap(({ mix }) => mix);
       const { place } = this.lit;
       const corner = [
-        this.make("th", { scope: "col", colspan: 2 }, "mix"),
-        ...PLACES.map((j) => this.make("th", { scope: "col" }, j)),
+        make("th", { scope: "col", colspan: 2 }, "mix"),
+        ...PLACES.map((j) => make("th", { scope: "col" }, j)),
       ];
       const rows = PLACES.map((i) =>
         this.row(
@@ -345,7 +347,7 @@
         this.row(
           `head ${head} brings`,
           [
-            this.make("td", {}, "="),
+            make("td", {}, "="),
             ...PLACES.map((j) => this.number(heads[head].brings[j], head, this.shines(head, place === j))),
           ],
           head ? "" : "result",
@@ -354,7 +356,7 @@
       const total = this.row(
         "together",
         [
-          this.make("td", {}, "="),
+          make("td", {}, "="),
           ...PLACES.map((j) =>
             this.number(output[j], null, place === null ? this.lit.head === null : place === j),
           ),
@@ -364,7 +366,7 @@
       return [
         this.sheet(
           "Mixes × W_O; columns are the coordinates of the output",
-          this.make("tr", {}, ...corner),
+          make("tr", {}, ...corner),
           ...rows,
           ...brings,
           total,

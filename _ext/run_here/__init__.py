@@ -122,6 +122,7 @@ def add_runner(
     if pyodide():
         n_bytes = sum(file.stat().st_size for file in assets())
         note = NOTE.format(n_bytes=n_bytes, megabytes=n_bytes / 1e6)
+        app.add_js_file("dom.js")
         app.add_js_file("run_here/run.js")
     app.add_css_file("run_here/run.css")
     context["body"] = context["body"][: first.start()] + note + context["body"][first.start() :]
@@ -142,6 +143,7 @@ def copy_assets(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the cells that run with Sphinx."""
+    app.setup_extension("dom")
     app.connect("doctree-read", mark_cells)
     app.connect("html-page-context", add_runner)
     app.connect("build-finished", copy_assets)

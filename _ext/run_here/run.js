@@ -2,6 +2,7 @@
 "use strict";
 
 {
+  const { make, button } = dom;
   const home = new URL(".", document.currentScript.src);
   const nBytes = Number(document.getElementById("run-here").dataset.bytes);
   const codes = [...document.querySelectorAll(".cell .cell_input pre")];
@@ -14,18 +15,6 @@
 
   let python = null; // the worker, once it was asked for
   let running = null; // the cell that it works on
-
-  function make(tag, properties, ...inside) {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...inside);
-    return element;
-  }
-
-  function button(name, does) {
-    const made = make("button", { type: "button", textContent: name });
-    made.addEventListener("click", does);
-    return made;
-  }
 
   function startPython() {
     const worker = new Worker(new URL("worker.js", home));
@@ -50,13 +39,16 @@
       this.editButton = button("Edit", () => this.edit());
       this.resetButton = button("Reset", () => this.reset());
       this.resetButton.hidden = true;
-      this.progress = make("progress", { max: nBytes, value: 0, hidden: true });
-      this.progress.setAttribute("aria-label", "Loading Python");
-      this.status = make("span", { className: "status" });
-      this.status.setAttribute("role", "status");
+      this.progress = make("progress", {
+        max: nBytes,
+        value: 0,
+        hidden: true,
+        "aria-label": "Loading Python",
+      });
+      this.status = make("span", { class: "status", role: "status" });
       this.foot = make(
         "div",
-        { className: "run" },
+        { class: "run" },
         this.runButton,
         this.editButton,
         this.resetButton,
@@ -127,9 +119,9 @@
 
     show(said) {
       if (!this.result) {
-        this.result = make("pre", {});
-        const output = make("div", { className: "output stream highlight" }, this.result);
-        this.foot.after(make("div", { className: "cell_output ran" }, output));
+        this.result = make("pre");
+        const output = make("div", { class: "output stream highlight" }, this.result);
+        this.foot.after(make("div", { class: "cell_output ran" }, output));
         if (this.stored) this.stored.hidden = true;
       }
       this.result.append(said);
@@ -138,17 +130,19 @@
     }
 
     edit() {
-      const hint = make(
-        "p",
-        { className: "hint", id: `run-hint-${this.number}` },
-        "Ctrl+Enter runs · Tab or Esc leaves",
-      );
-      this.editor = make("textarea", { value: cells[this.number].trimEnd(), wrap: "off" });
-      Object.assign(this.editor, { spellcheck: false, autocapitalize: "off", autocomplete: "off" });
-      this.editor.setAttribute("aria-label", "Code of this cell");
-      this.editor.setAttribute("aria-describedby", hint.id);
-      this.editor.addEventListener("input", () => this.take());
-      this.editor.addEventListener("keydown", (event) => this.type(event));
+      const id = `run-hint-${this.number}`;
+      const hint = make("p", { class: "hint", id }, "Ctrl+Enter runs · Tab or Esc leaves");
+      this.editor = make("textarea", {
+        wrap: "off",
+        spellcheck: "false",
+        autocapitalize: "off",
+        autocomplete: "off",
+        "aria-label": "Code of this cell",
+        "aria-describedby": id,
+        oninput: () => this.take(),
+        onkeydown: (event) => this.type(event),
+      });
+      this.editor.value = cells[this.number].trimEnd();
       this.code.hidden = true;
       this.code.after(this.editor, hint);
       this.editButton.hidden = true;
@@ -198,8 +192,8 @@
   codes.forEach((code, number) => {
     if (code.closest(".runs-here")) new Cell(code, number);
     else {
-      const where = make("a", { href: "#run-here", textContent: "runs in JupyterLab" });
-      code.closest(".cell_input").after(make("p", { className: "run-elsewhere" }, where));
+      const where = make("a", { href: "#run-here" }, "runs in JupyterLab");
+      code.closest(".cell_input").after(make("p", { class: "run-elsewhere" }, where));
     }
   });
 }
