@@ -1,7 +1,7 @@
 """Lends the scripts of other extensions a few functions on elements, in the pages that they name.
 
-It lies here because Jupyter Book loads each script of ``_static`` in every page. An extension sets this one up,
-and adds ``dom.js`` before its own script; Sphinx adds it to a page once, however many ask for it.
+It lies here because Jupyter Book loads each script of ``_static`` in every page. An extension sets this one
+up and adds ``dom.js`` before its own script; Sphinx adds it to a page once, however many ask for it.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 /* Elements: how the scripts of a page make, name and steer them.
 
-   Pages must work from the disk, where a browser forbids a script to import another. So these functions lie in one
-   frozen object on the window, and this script comes before those that use it. Every other script of ours keeps its
-   names to itself, in a block. */
+   Pages must work from the disk, where a browser forbids a script to import another. So these functions lie
+   in one frozen object on the window, and this script comes before those that use it. Every script keeps all
+   other names to itself, in a block. */
 "use strict";
 
 {
@@ -40,7 +40,7 @@
     if (region.textContent !== text) region.replaceChildren(...parts);
   }
 
-  // Where an arrow key leads in a list (one column) or a grid of things of which only one is a stop for the tab key.
+  // Where an arrow key leads in a list (one column) or a grid, which has one stop for the tab key.
   function arrows(event, at, columns, count) {
     if (event.ctrlKey || event.altKey || event.metaKey) return at;
     const row = columns > 1 ? columns : count;

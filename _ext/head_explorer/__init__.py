@@ -13,6 +13,10 @@ from sphinx.util.fileutil import copy_asset
 from manyheads import bert, explorer
 
 ASSETS = Path(__file__).parent
+SCRIPTS = (  # each after those that it uses
+    "bert.js", "model.js", "state.js", "answer.js", "paint.js", "views.js", "grid.js", "panels.js",
+    "effect.js", "stories.js", "explorer.js",
+)  # fmt: skip
 MISSING = (
     "The explorer is not in this copy of the book: the package with the weights of MiniLM was missing when "
     "it was built. Install it with <code>make models</code>, then build again with <code>make book</code>."
@@ -26,7 +30,7 @@ def add_explorer(
     if 'id="explorer"' not in context.get("body", "") or app.builder.name != "html":
         return
     target = Path(app.outdir) / "_static" / "explorer"
-    for name in ("bert.js", "explorer.js", "explorer.css"):
+    for name in (*SCRIPTS, "explorer.css"):
         copy_asset(ASSETS / name, target)
     try:
         model = bert.load_minilm()
@@ -35,11 +39,13 @@ def add_explorer(
         return
     n_bytes = explorer.pack(model, target / "data")
     best = " ".join(map(str, explorer.best_heads()))
-    told = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" data-best="{best}"'
+    attentions = [block.attention for block in model.stack.blocks]
+    shape = f'data-layers="{len(attentions)}" data-heads="{attentions[0].n_heads}"'
+    told = f'data-megabytes="{n_bytes / 1e6:.1f}" data-first="{explorer.FIRST}" data-best="{best}" {shape}'
     context["body"] = context["body"].replace('id="explorer"', f'{told} id="explorer"')
     app.add_css_file("explorer/explorer.css")
     app.add_js_file("dom.js")
-    for script in ("bert.js", "explorer.js"):
+    for script in SCRIPTS:
         app.add_js_file(f"explorer/{script}")
 
 

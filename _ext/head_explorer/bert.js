@@ -9,7 +9,7 @@ window.bert = function () {
   let about;
   let ids; // sizes of the model; word → its number
 
-  /* Tokens: BERT's basic tokenisation, then WordPiece ------------------------------------------------------- */
+  /* Tokens: BERT's basic tokenisation, then WordPiece ---------------------------------------------------- */
 
   const SPECIAL = /(\[(?:PAD|UNK|CLS|SEP|MASK)\])/;
   const SPACE = /[\t\n\v\f\r\x85\p{Z}]/u;
@@ -52,7 +52,7 @@ window.bert = function () {
     return ["[CLS]", ...parts, "[SEP]"];
   }
 
-  /* Numbers: a character holds two of 8 bits or one of 15, as manyheads.explorer wrote them ------------------ */
+  /* Numbers: a character holds two of 8 bits or one of 15, as manyheads.explorer wrote them -------------- */
 
   function code(text, i) {
     const character = text.charCodeAt(i);
@@ -72,7 +72,7 @@ window.bert = function () {
     return out;
   }
 
-  /* The model; x holds one vector after the other: (token, width) -------------------------------------------- */
+  /* The model; x holds one vector after the other: (token, width) ---------------------------------------- */
 
   function linear(x, name, joint = ".") {
     const matrix = weights[`${name}${joint}weight`];
@@ -213,7 +213,7 @@ window.bert = function () {
     return { maps, lengths, vector: vector.map((value) => value / length) };
   }
 
-  /* What the page may ask for -------------------------------------------------------------------------------- */
+  /* What the page may ask for ---------------------------------------------------------------------------- */
 
   const answers = {
     about(given) {

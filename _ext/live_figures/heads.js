@@ -119,7 +119,7 @@
       return `${many}: ${task.share} is ${each[0]} on average of ${seeds.length} seeds, from ${each[1]} to ${each[2]}.${bound}`;
     }
 
-    /* The result: every seed a dot, the mean a line, the chosen number of heads a band --------------------------- */
+    /* The result: every seed a dot, the mean a line, the chosen number of heads a band ------------------- */
 
     x(index) {
       return LEFT + ((WIDTH - LEFT) * (index + 0.5)) / this.plain.length;
@@ -240,7 +240,7 @@
       return this.table(`${this.task.measure}: ${this.task.share}`, columns, rows);
     }
 
-    /* What the heads look at -------------------------------------------------------------------------------------- */
+    /* What the heads look at ----------------------------------------------------------------------------- */
 
     // One square a head: (query, key). Cells of equal shade are one path; a line runs around what is to be copied.
     maps(attention) {

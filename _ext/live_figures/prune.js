@@ -116,7 +116,7 @@
       return this.inWords();
     }
 
-    /* Words and numbers ------------------------------------------------------------------------------------------ */
+    /* Words and numbers ---------------------------------------------------------------------------------- */
 
     called({ rule, name, ranking, removed, lots }) {
       if (name === "intact") return "the intact model";
@@ -190,7 +190,7 @@
       return make("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "All models" }, table);
     }
 
-    /* Which heads are left: a row a layer; removed heads are empty squares, a removed layer is a bar -------------- */
+    /* Which heads are left: a row a layer; removed heads are empty squares, a removed layer is a bar ----- */
 
     showHeads() {
       const { kept, lots } = this.chosen;
@@ -229,7 +229,7 @@
       this.heads.setAttribute("aria-label", `Heads that are left. ${each.join("; ")}.`);
     }
 
-    /* Quality against heads, size or time ----------------------------------------------------------------------- */
+    /* Quality against heads, size or time ---------------------------------------------------------------- */
 
     showChart() {
       const axis = AXES[this.against];

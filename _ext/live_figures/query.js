@@ -112,7 +112,7 @@
       return `(${numbers.map((number) => this.digits(number, digits)).join(", ")})`;
     }
 
-    /* Left: keys and query are arrows in one plane -------------------------------------------------------------- */
+    /* Left: keys and query are arrows in one plane ------------------------------------------------------- */
 
     keyPlane() {
       const edge = 2.2;
@@ -222,7 +222,7 @@
       start.preventDefault();
     }
 
-    /* Right: the mix lies among the values ---------------------------------------------------------------------- */
+    /* Right: the mix lies among the values --------------------------------------------------------------- */
 
     valuePlane() {
       const corners = VALUES.map(onValues);
@@ -280,7 +280,7 @@
       fill(this.mixName, { x: x - 12, y: y + 18, "text-anchor": "end" });
     }
 
-    /* Pieces of drawings ---------------------------------------------------------------------------------------- */
+    /* Pieces of drawings --------------------------------------------------------------------------------- */
 
     line(from, to, kind) {
       const [[x1, y1], [x2, y2]] = [onKeys(from), onKeys(to)];

@@ -130,7 +130,7 @@
       return Number.isInteger(number) ? String(number) : this.digits(number, 2);
     }
 
-    /* Above: the scores on one axis; below: a bar for each weight ------------------------------------------------ */
+    /* Above: the scores on one axis; below: a bar for each weight ---------------------------------------- */
 
     scoreAxis() {
       this.ticks = this.keys.map(() => make("i"));

@@ -173,7 +173,7 @@
         .join(" + ");
     }
 
-    /* 1. A token times a matrix: the token runs down the left, each result stands below its column ---------------- */
+    /* 1. A token times a matrix: the token runs down the left, each result stands below its column ------- */
 
     project() {
       const x = X[this.token];
@@ -218,7 +218,7 @@
       return `The whole token ${this.vector(x)} goes through W_${this.role}, and the ${one} ${this.vector(times(x, matrix))} comes out. Nothing has been cut yet.`;
     }
 
-    /* 2. Only now is something cut: what came out of the projections ------------------------------------------------ */
+    /* 2. Only now is something cut: what came out of the projections ------------------------------------- */
 
     cut({ q, k, v }) {
       const { place } = this.lit;
@@ -257,7 +257,7 @@
       return `The ${name}, ${this.vector(row)}, becomes ${this.vector(part(row, 0))} for head 0 and ${this.vector(part(row, 1))} for head 1. The cut computes nothing.`;
     }
 
-    /* 3. Each head looks for itself --------------------------------------------------------------------------------- */
+    /* 3. Each head looks for itself ---------------------------------------------------------------------- */
 
     look({ v, heads }) {
       return [
@@ -299,7 +299,7 @@
       return `From token ${this.token}, ${said(0)}; ${said(1)}. ${verdict}`;
     }
 
-    /* 4. Side by side again ----------------------------------------------------------------------------------------- */
+    /* 4. Side by side again ------------------------------------------------------------------------------ */
 
     merge({ heads }) {
       const mixes = heads.flatMap(({ mix }) => mix);
@@ -324,7 +324,7 @@
       return `${this.vector(heads[0].mix)} and ${this.vector(heads[1].mix)} become ${this.vector(heads.flatMap(({ mix }) => mix))}. The merge computes nothing either.`;
     }
 
-    /* 5. The mixes times W_O: a head owns rows, and writes into every coordinate of the output ------------------------ */
+    /* 5. The mixes times W_O: a head owns rows, and writes into every coordinate of the output ----------- */
 
     output({ heads, output }) {
       const mixes = heads.flatMap(({ mix }) => mix);

@@ -136,7 +136,7 @@ def test_positions_that_no_page_needs_stay_as_they_were(full, packed):
 def test_each_head_has_the_kind_that_chapter_5_measured(data):
     census = results.load("bert-census")["settings"]["400 sentences"]["kind"]
     assert piece(data, "about")["kinds"] == census
-    named = set(re.findall(r"^    (\w+): \"\1,|^    (sink): \"a sink", script("explorer"), re.MULTILINE))
+    named = set(re.findall(r"^    (\w+): \"\1,|^    (sink): \"a sink", script("panels"), re.MULTILINE))
     assert {kind for row in census for kind in row} <= {kind for pair in named for kind in pair}
 
 
