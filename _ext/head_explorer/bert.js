@@ -35,7 +35,7 @@ window.bert = function () {
     // the longest piece that is known, then the longest of what is left, …
     const letters = Array.from(word);
     const found = [];
-    if (letters.length > 100) return ["[UNK]"];
+    if (letters.length > about.maxLetters) return ["[UNK]"];
     for (let start = 0, end; start < letters.length; start = end) {
       const piece = () => (start ? "##" : "") + letters.slice(start, end).join("");
       for (end = letters.length; end > start && !ids.has(piece()); end--);
@@ -54,21 +54,27 @@ window.bert = function () {
 
   /* Numbers: a character holds two of 8 bits or one of 15, as manyheads.explorer wrote them -------------- */
 
-  function code(text, i) {
-    const character = text.charCodeAt(i);
-    return (character < 0xd800 ? character : character - 0x800) - 0x80;
+  function codes(text) {
+    const { lowest, surrogates, nSurrogates } = about.encoding;
+    const out = new Uint16Array(text.length);
+    for (let i = 0; i < out.length; i++) {
+      const character = text.charCodeAt(i);
+      out[i] = (character < surrogates ? character : character - nSurrogates) - lowest;
+    }
+    return out;
   }
 
   function read({ unit, numbers, steps, scales }) {
-    if (numbers) return Float32Array.from(numbers, (_, i) => unit * (code(numbers, i) - 16383));
+    const { group, largest, finest } = about.encoding;
+    if (numbers) return Float32Array.from(codes(numbers), (code) => unit * (code - finest));
     const scale = read(scales);
     const out = new Float32Array(2 * steps.length);
-    for (let i = 0; i < out.length; i += 2) {
-      const pair = code(steps, i / 2);
-      const group = scale[Math.floor(i / about.group)];
-      out[i] = group * (Math.floor(pair / 251) - 125);
-      out[i + 1] = group * ((pair % 251) - 125);
-    }
+    const nLevels = 2 * largest + 1;
+    codes(steps).forEach((pair, i) => {
+      const ofGroup = scale[Math.floor((2 * i) / group)];
+      out[2 * i] = ofGroup * (Math.floor(pair / nLevels) - largest);
+      out[2 * i + 1] = ofGroup * ((pair % nLevels) - largest);
+    });
     return out;
   }
 
@@ -117,7 +123,9 @@ window.bert = function () {
     for (let at = 0; at < x.length; at += width) {
       const token = x.subarray(at, at + width);
       const mean = token.reduce((sum, value) => sum + value, 0) / width;
-      const spread = Math.sqrt(token.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width + 1e-12);
+      const spread = Math.sqrt(
+        token.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width + about.epsilon,
+      );
       token.forEach((value, i) => {
         token[i] = ((value - mean) / spread) * scale[i] + shift[i];
       });

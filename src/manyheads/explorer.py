@@ -20,6 +20,8 @@ from manyheads.results import load
 GROUP = 64  # weights that share a scale
 LARGEST = 125  # 251 × 251 pairs are as many as characters of UTF-16 can tell apart; -127 to 127 are too many
 FINEST = 2**14 - 1  # the largest number of 15 bits with its sign
+LOWEST = 0x80  # from this character on none needs a backslash
+SURROGATES, N_SURROGATES = 0xD800, 0x800  # halves of pairs, which are no characters
 MAX_TOKENS = 64  # more would be too small to see
 SHARD = 256  # words whose vectors come in one piece
 FIRST = "The cat that was sitting on the mat looked happy."
@@ -121,15 +123,15 @@ def read(written: dict) -> np.ndarray:
 
 
 def _characters(codes: np.ndarray) -> str:
-    """Give each code a character: from U+0080 on, where none needs a backslash, and no half of a pair."""
-    codes = codes + 0x80
-    codes = np.where(codes < 0xD800, codes, codes + 0x800)
+    """Give each code a character: one that needs no backslash, and no half of a pair."""
+    codes = codes + LOWEST
+    codes = np.where(codes < SURROGATES, codes, codes + N_SURROGATES)
     return codes.astype("<u2").tobytes().decode("utf-16-le")
 
 
 def _codes(characters: str) -> np.ndarray:
     codes = np.frombuffer(characters.encode("utf-16-le"), "<u2").astype(int)
-    return np.where(codes < 0xD800, codes, codes - 0x800) - 0x80
+    return np.where(codes < SURROGATES, codes, codes - N_SURROGATES) - LOWEST
 
 
 # --- The model in pieces ----------------------------------------------------------------------------
@@ -220,9 +222,18 @@ def pack(model: Bert, folder: Path) -> int:
         "layers": len(layers),
         "heads": layers[0].n_heads,
         "width": words.shape[1],
+        "epsilon": model.norm.eps,
+        "maxLetters": model.tokenizer.model.max_input_chars_per_word,
         "maxTokens": MAX_TOKENS,
         "shard": SHARD,
-        "group": GROUP,
+        "encoding": {
+            "group": GROUP,
+            "largest": LARGEST,
+            "finest": FINEST,
+            "lowest": LOWEST,
+            "surrogates": SURROGATES,
+            "nSurrogates": N_SURROGATES,
+        },
         "pieces": {name: (folder / f"{name}.js").stat().st_size for name in pieces},
         "kinds": load("bert-census")["settings"]["400 sentences"]["kind"],
         "sentences": NEIGHBOURS,
