@@ -6,20 +6,21 @@
 window.bert = function () {
   "use strict";
   const weights = {}; // name → Float32Array, named as in the model's state_dict
-  let about;
-  let ids; // sizes of the model; word → its number
+  let about; // sizes of the model, and how its numbers are written
+  let ids; // word → its number
 
   /* Tokens: BERT's basic tokenisation, then WordPiece ---------------------------------------------------- */
 
   const SPECIAL = /(\[(?:PAD|UNK|CLS|SEP|MASK)\])/;
   const SPACE = /[\t\n\v\f\r\x85\p{Z}]/u;
   const REMOVED = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\uFFFD]/gu;
-  const CHINESE =
-    /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
+  const IDEOGRAPHS = String.raw`\u4E00-\u9FFF\u3400-\u4DBF\uF900-\uFAFF\u{20000}-\u{2A6DF}`;
+  const RARE = String.raw`\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}`;
+  const CHINESE = new RegExp(`[${IDEOGRAPHS}${RARE}]`, "gu");
   const PUNCTUATION = /([!-/:-@[-`{-~\p{P}])/u; // the four ranges of ASCII, and what Unicode calls so
 
+  // → words: no accents, lower case, each punctuation mark and ideograph alone
   function basic(text) {
-    // → words: no accents, lower case, each punctuation mark and ideograph alone
     const clean = text
       .replace(/[\t\n\r]/g, " ")
       .replace(REMOVED, "")
@@ -31,8 +32,8 @@ window.bert = function () {
       .filter(Boolean);
   }
 
+  // the longest piece that is known, then the longest of what is left, …
   function pieces(word) {
-    // the longest piece that is known, then the longest of what is left, …
     const letters = Array.from(word);
     const found = [];
     if (letters.length > about.maxLetters) return ["[UNK]"];
@@ -115,8 +116,8 @@ window.bert = function () {
     return out;
   }
 
+  // each token to mean 0 and spread 1, then what was learnt
   function norm(x, name) {
-    // each token to mean 0 and spread 1, then what was learnt
     const scale = weights[`${name}.weight`];
     const shift = weights[`${name}.bias`];
     const width = scale.length;
@@ -133,8 +134,8 @@ window.bert = function () {
     return x;
   }
 
+  // erf by Abramowitz & Stegun 7.1.26, off by 1.5e-7 at most
   function gelu(x) {
-    // erf by Abramowitz & Stegun 7.1.26, off by 1.5e-7 at most
     const z = Math.abs(x) / Math.SQRT2;
     const t = 1 / (1 + 0.3275911 * z);
     const series =

@@ -12,8 +12,8 @@
     arrived[name] = data;
   };
 
+  // asks again if it failed before
   function piece(name) {
-    // asks again if it failed before
     asked[name] ??= new Promise((done, failed) => {
       const script = document.createElement("script");
       script.src = new URL(`${name}.js`, home);

@@ -1,6 +1,7 @@
 /* Chapter 4: a calculator for what attention costs, and what of it grows with the heads.
 
-   The formulas are those of manyheads.cost, in whole numbers of any size (BigInt), so that they agree exactly. */
+   The formulas are those of manyheads.cost, in whole numbers of any size (BigInt), so that they agree
+   exactly. */
 "use strict";
 
 {
@@ -108,7 +109,8 @@
         make(
           "p",
           { class: "lead" },
-          "Choose a model, then move its heads. The bars compare with a single head: right of the middle costs more, left of it less, and each line is a doubling.",
+          "Choose a model, then move its heads. The bars compare with a single head: right of the " +
+            "middle costs more, left of it less, and each line is a doubling.",
         ),
         make("div", { class: "controls one-column" }, this.presets, this.source),
         make("div", { class: "controls" }, this.headSlider, this.kvSlider),
@@ -147,7 +149,8 @@
 
     take(name) {
       const [dModel, nHeads, nKvHeads, nLayers, nTokens, bytes, bias] = PRESETS[name];
-      const wanted = { heads: nHeads, queries: nHeads / nKvHeads }; // as far as d_model allows; queries a K/V head
+      // as far as d_model allows; queries a K/V head
+      const wanted = { heads: nHeads, queries: nHeads / nKvHeads };
       Object.assign(this, { preset: name, wanted, dModel, nLayers, nTokens, bytes, bias, fixed: false });
     }
 
@@ -210,7 +213,10 @@
           : this.nKvHeads === this.nHeads
             ? ", each with its own keys and values,"
             : `, sharing ${this.nKvHeads} key/value ${this.nKvHeads === 1 ? "head" : "heads"},`;
-      return `${heads} of width ${this.dHead}${keys} ${this.nHeads === 1 ? "costs" : "cost"} ${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`;
+      return (
+        `${heads} of width ${this.dHead}${keys} ${this.nHeads === 1 ? "costs" : "cost"} ` +
+        `${this.list(costs)}. Beside one head of width ${width} that is ${said.join("; ")}.`
+      );
     }
 
     list(names) {
@@ -231,7 +237,8 @@
         input.disabled = offered.length < 2;
         slider.value = offered.indexOf(value);
       }
-      this.dividing.textContent = `Numbers of heads that divide d_model, up to ${MOST}: ${this.offered.join(", ")}.`;
+      const offered = this.offered.join(", ");
+      this.dividing.textContent = `Numbers of heads that divide d_model, up to ${MOST}: ${offered}.`;
       this.widthRule.value = this.fixed ? "fixed" : "cut";
       for (const name of Object.keys(LIMITS)) this.fields[name].value = this[name];
       this.fields.dHead.querySelector("input").disabled = !this.fixed;
@@ -288,8 +295,8 @@
     times(factor) {
       return factor === 1 ? "the same" : `× ${Number(factor.toPrecision(3))}`;
     }
+    // 28.4 million
     short(number) {
-      // 28.4 million
       const [power, word] = [
         [15, "quadrillion"],
         [12, "trillion"],

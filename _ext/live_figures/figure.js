@@ -1,9 +1,9 @@
 /* What all figures share that the reader can turn: the element <mh-figure>, which the others extend.
 
-   A figure's script finds this class in the page's own list of elements.
-   A figure gives `build`, which makes its parts once, and `update`, which shows the state after each change and
-   returns what there is to see as a sentence. The sentence stands below the figure; screen readers hear it when
-   the reader pauses. What the cell held before, for pages without JavaScript, is replaced. */
+   A figure's script finds this class in the page's own list of elements. A figure gives `build`, which makes
+   its parts once, and `update`, which shows the state after each change and returns what there is to see as a
+   sentence. The sentence stands below the figure; screen readers hear it when the reader pauses. What the
+   cell held before, for pages without JavaScript, is replaced. */
 "use strict";
 
 {
@@ -70,7 +70,8 @@
 
     // One of several, as radio buttons that look like one bar. `options` is value → words.
     choice(name, options, change) {
-      const place = [...document.querySelectorAll(".live")].indexOf(this); // figures don't share their choices
+      // figures don't share their choices
+      const place = [...document.querySelectorAll(".live")].indexOf(this);
       const group = `live-${place}-${name.replaceAll(" ", "-")}`;
       const labels = dom.radios(group, options, change);
       const bar = make("span", { class: "bar-of-choices" }, ...labels);

@@ -16,7 +16,10 @@
       measure: "NMSE",
       share: "the share that is missed",
       bound: "lower bound",
-      lead: "Choose the number of heads. Each square is one trained head, of seed 0: its rows are the 12 tokens that ask, its columns the 12 that are looked at. Outlined are the four that are to be copied.",
+      lead:
+        "Choose the number of heads. Each square is one trained head, of seed 0: its rows are the 12 " +
+        "tokens that ask, its columns the 12 that are looked at. Outlined are the four that are to be " +
+        "copied.",
       wanted: ["1 back", "2 back", "3 back", "4 back"],
     },
     lookup: {
@@ -27,7 +30,9 @@
       axis: [0, 0.5, 1],
       measure: "accuracy",
       share: "the share of right answers",
-      lead: "Choose the number of heads. Each column is one trained head, of seed 0; each row says how much of its weight lies on one of the four keys that the query names, on average.",
+      lead:
+        "Choose the number of heads. Each column is one trained head, of seed 0; each row says how " +
+        "much of its weight lies on one of the four keys that the query names, on average.",
       wanted: ["1st key", "2nd key", "3rd key", "4th key"],
     },
   };
@@ -106,7 +111,9 @@
       const each = [mean(seeds), Math.min(...seeds), Math.max(...seeds)].map((number) =>
         this.digits(number, 3),
       );
-      const many = `${chosen} ${chosen > 1 ? "heads" : "head"} of width ${task.dModel / chosen} after ${run.training}`;
+      const many =
+        `${chosen} ${chosen > 1 ? "heads" : "head"} of width ${task.dModel / chosen} after ` +
+        `${run.training}`;
       const theorem =
         run.theory > 0
           ? `The theorem allows no less than ${this.digits(run.theory, 2)}.`
@@ -116,7 +123,10 @@
         : run.theory === null
           ? ""
           : ` ${theorem}`;
-      return `${many}: ${task.share} is ${each[0]} on average of ${seeds.length} seeds, from ${each[1]} to ${each[2]}.${bound}`;
+      return (
+        `${many}: ${task.share} is ${each[0]} on average of ${seeds.length} seeds, from ${each[1]} to ` +
+        `${each[2]}.${bound}`
+      );
     }
 
     /* The result: every seed a dot, the mean a line, the chosen number of heads a band ------------------- */
@@ -170,7 +180,8 @@
           role: "img",
           class: "chart",
           "aria-label":
-            "Every seed as a dot for each number of heads, their means as a line. The numbers stand in the table below.",
+            "Every seed as a dot for each number of heads, their means as a line. The numbers stand " +
+            "in the table below.",
           onclick: (event) => this.pick(event),
         },
         this.band,
@@ -200,8 +211,8 @@
       return draw("rect", { x: x - 3, y: y - 3, width: 6, height: 6, class: "extra" });
     }
 
+    // a click into the chart chooses the nearest number of heads
     pick(event) {
-      // a click into the chart chooses the nearest number of heads
       const box = event.currentTarget.getBoundingClientRect();
       const x = (WIDTH * (event.clientX - box.left)) / box.width;
       const index = Math.floor(((x - LEFT) / (WIDTH - LEFT)) * this.plain.length);
@@ -242,7 +253,8 @@
 
     /* What the heads look at ----------------------------------------------------------------------------- */
 
-    // One square a head: (query, key). Cells of equal shade are one path; a line runs around what is to be copied.
+    // One square a head: (query, key). Cells of equal shade are one path; a line runs around what is to be
+    // copied.
     maps(attention) {
       const n = attention[0].length;
       const shades = 12;

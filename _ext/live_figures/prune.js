@@ -79,7 +79,8 @@
         make(
           "p",
           { class: "lead" },
-          "MiniLM has 72 heads. Remove some, by a ranking or by a rule, and compare: what is lost in quality, and what is won in size and time?",
+          "MiniLM has 72 heads. Remove some, by a ranking or by a rule, and compare: what is lost in " +
+            "quality, and what is won in size and time?",
         ),
         make("div", { class: "controls one-column" }, ...Object.values(this.choices)),
         make(
@@ -152,8 +153,13 @@
       const took = time
         ? `the time × ${this.digits(time[0], 2)}${chosen.rule === "int8" ? ", in another runtime" : ""}`
         : "its time was not measured";
-      const quality = `the MRR is ${compared(before, "the intact model")}.${spread}${chosen.name === "intact" ? "" : trained}`;
-      return `${name[0].toUpperCase()}${name.slice(1)}: ${quality} The file has ${this.megabytes(chosen)}, ${this.share(chosen)}; ${took}. The chart sets MRR against ${AXES[this.against].words}.`;
+      const quality =
+        "the MRR is " +
+        `${compared(before, "the intact model")}.${spread}${chosen.name === "intact" ? "" : trained}`;
+      return (
+        `${name[0].toUpperCase()}${name.slice(1)}: ${quality} The file has ${this.megabytes(chosen)}, ` +
+        `${this.share(chosen)}; ${took}. The chart sets MRR against ${AXES[this.against].words}.`
+      );
     }
 
     showNumbers() {
@@ -222,10 +228,8 @@
       const columns = [0, 5, 11].map((head) => this.text(head, left + 10 + head * step, 24));
       const title = lots ? "heads left, in the first of the six lots" : "heads left, a row a layer";
       this.heads.replaceChildren(this.text(title, left, 8, "start"), ...columns, ...marks);
-      const each = kept.map(
-        (row, layer) =>
-          `layer ${layer}: ${row ? [...row].flatMap((bit, head) => (bit === "1" ? [head] : [])).join(" ") || "none" : "gone"}`,
-      );
+      const stay = (row) => [...row].flatMap((bit, head) => (bit === "1" ? [head] : [])).join(" ") || "none";
+      const each = kept.map((row, layer) => `layer ${layer}: ${row ? stay(row) : "gone"}`);
       this.heads.setAttribute("aria-label", `Heads that are left. ${each.join("; ")}.`);
     }
 
@@ -301,7 +305,8 @@
       ];
     }
 
-    // Where there are no lines, what a ranking leaves has a mark too, and all marks have names and lead to what training makes of them.
+    // Where there are no lines, what a ranking leaves has a mark too, and all marks have names and lead to
+    // what training makes of them.
     marks(timed) {
       const { chosen } = this;
       const here = (model) => this.shown.includes(model);
@@ -363,7 +368,8 @@
       );
     }
 
-    // The signs: a rule is a diamond, what a ranking leaves a square, a circle comes after training; an interval.
+    // The signs: a rule is a diamond, what a ranking leaves a square, a circle comes after training; an
+    // interval.
     diamond(x, y, size = 4.5, kind = "cut") {
       return draw("path", {
         d: `M${x} ${y - size}l${size} ${size}l${-size} ${size}l${-size} ${-size}z`,
@@ -400,8 +406,8 @@
       ];
     }
 
+    // the nearest model, by a ranking only where its line is drawn
     pick(event) {
-      // the nearest model, by a ranking only where its line is drawn
       const box = event.currentTarget.getBoundingClientRect();
       const scale = WIDTH / box.width;
       const [x, y] = [scale * (event.clientX - box.left), scale * (event.clientY - box.top)];

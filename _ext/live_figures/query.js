@@ -56,7 +56,8 @@
         make(
           "p",
           { class: "lead" },
-          "Drag the orange arrow among the keys, or use the sliders. Turn it, and another word wins. Make it longer, and the winner takes more.",
+          "Drag the orange arrow among the keys, or use the sliders. Turn it, and another word wins. " +
+            "Make it longer, and the winner takes more.",
         ),
         make("div", { class: "side-by-side" }, this.keyPlane(), this.valuePlane()),
         this.key(
@@ -89,7 +90,10 @@
       this.showValues(found);
       this.showNumbers(found);
       const shares = WORDS.map((word, i) => `${word} ${this.digits(weights[i], 2)}`);
-      return `The query ${this.pair(this.query, 2)} gives the weights ${shares.join(", ")}. It brings home the mix ${this.pair(mix, 2)}.`;
+      return (
+        `The query ${this.pair(this.query, 2)} gives the weights ${shares.join(", ")}. It brings home ` +
+        `the mix ${this.pair(mix, 2)}.`
+      );
     }
 
     showNumbers({ scores, powers, weights, mix }) {
@@ -137,7 +141,8 @@
         {
           class: "handle",
           onpointerdown: (event) => this.drag(event),
-          ontouchstart: (event) => event.preventDefault(), // a finger on the handle drags it; elsewhere it moves the page
+          // a finger on the handle drags it; elsewhere it moves the page
+          ontouchstart: (event) => event.preventDefault(),
         },
         this.dot([0, 0], 24, "grip"),
         this.dot([0, 0], 13, "ring"),
@@ -170,7 +175,7 @@
       const { query } = this;
       const square = dot(query, query);
       const [x, y] = onKeys(query);
-      // From each key a dashed line down to the query's direction: score = its foot, times the query's length.
+      // From each key a dashed line down to the query's direction: score = its foot times the query's length.
       this.shadows.forEach((line, i) => {
         const part = square > 0.001 ? dot(KEYS[i], query) / square : 0;
         const [x2, y2] = onKeys(square > 0.001 ? query.map((number) => part * number) : KEYS[i]);
@@ -197,8 +202,8 @@
       });
     }
 
+    // the vector under the pointer
     pointed(event) {
-      // the vector under the pointer
       const box = this.plane.getBoundingClientRect();
       const unit = (70 * box.width) / SIZE;
       return [

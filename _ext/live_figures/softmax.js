@@ -1,4 +1,4 @@
-/* Chapter 1: 64 random keys, one random query. Make them wider, scale the scores, and watch softmax saturate. */
+/* Chapter 1: 64 random keys, one random query. Make them wider, scale the scores; softmax saturates. */
 "use strict";
 
 {
@@ -60,7 +60,8 @@
         make(
           "p",
           { class: "lead" },
-          "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. Then choose “not divided”, and do the same.",
+          "One query meets 64 keys; all their numbers are drawn at random. Move d_head to the right. " +
+            "Then choose “not divided”, and do the same.",
         ),
         make("div", { class: "controls" }, this.width, this.factor),
         make("div", { class: "buttons" }, this.rules, again),
@@ -123,7 +124,11 @@
           : entropy > 5
             ? "The attention is spread over most keys, and the weights still answer to their scores."
             : "Some keys are well ahead of the others.";
-      return `With d_head ${2 ** this.log2Width} and factor ${this.factor.querySelector(".value").textContent}, the largest weight is ${this.digits(largest, 2)}. ${verdict}`;
+      return (
+        `With d_head ${2 ** this.log2Width} and factor ` +
+        `${this.factor.querySelector(".value").textContent}, the largest weight is ` +
+        `${this.digits(largest, 2)}. ${verdict}`
+      );
     }
 
     round(number) {

@@ -74,7 +74,8 @@
         make(
           "p",
           { class: "lead" },
-          "The numbers are those of the pencil example. Go through the five steps, and light up a head or one coordinate to see which weights it touches.",
+          "The numbers are those of the pencil example. Go through the five steps, and light up a " +
+            "head or one coordinate to see which weights it touches.",
         ),
         make(
           "div",
@@ -93,8 +94,8 @@
       const names = Object.keys(STEPS);
       return names[Math.max(0, Math.min(names.length - 1, names.indexOf(this.step) + by))];
     }
+    // a coordinate of the token isn't one of the output: its light doesn't stay
     go(step) {
-      // a coordinate of the token isn't one of the output: its light doesn't stay
       if ([step, this.step].includes("output") && step !== this.step && this.light.startsWith("coordinate"))
         this.light = "all";
       this.step = step;
@@ -110,7 +111,8 @@
       this.roles.value = this.role;
       this.lights.value = this.light;
       this.roles.hidden = this.step !== "project";
-      this.back.setAttribute("aria-disabled", this.step === "project"); // not disabled: the focus would be lost
+      // not disabled: the focus would be lost
+      this.back.setAttribute("aria-disabled", this.step === "project");
       this.next.setAttribute("aria-disabled", this.step === "output");
       const whose = this.step === "output" ? "output" : "coordinate";
       [...this.lights.querySelectorAll("label span")].slice(-PLACES.length).forEach((words, c) => {
@@ -163,8 +165,8 @@
     vector(numbers) {
       return `(${numbers.map((number) => this.digits(number, 0)).join(", ")})`;
     }
+    // "1·1 + 0·1 + 2·0 + 1·0"
     sum(numbers, column) {
-      // "1·1 + 0·1 + 2·0 + 1·0"
       return numbers
         .map(
           (number, i) =>
@@ -209,13 +211,22 @@
           const column = matrix.map((row) => row[j]);
           return `${this.sum(x, column)} = ${this.digits(dot(x, column), 0)}`;
         });
-        return `Head ${head} owns two columns of W_${this.role}, and each has a weight for every coordinate: ${sums.join("; ")}. So its ${one} comes from the whole token.`;
+        return (
+          `Head ${head} owns two columns of W_${this.role}, and each has a weight for every ` +
+          `coordinate: ${sums.join("; ")}. So its ${one} comes from the whole token.`
+        );
       }
       if (place !== null) {
         const reached = HEADS.filter((h) => part(matrix[place], h).some(Boolean)).map((h) => `head ${h}`);
-        return `Coordinate ${place} meets row ${place} of W_${this.role}, which reaches through the columns of both heads. Where the weight isn't 0 it counts: in ${reached.join(" and ")}.`;
+        return (
+          `Coordinate ${place} meets row ${place} of W_${this.role}, which reaches through the columns ` +
+          `of both heads. Where the weight isn't 0 it counts: in ${reached.join(" and ")}.`
+        );
       }
-      return `The whole token ${this.vector(x)} goes through W_${this.role}, and the ${one} ${this.vector(times(x, matrix))} comes out. Nothing has been cut yet.`;
+      return (
+        `The whole token ${this.vector(x)} goes through W_${this.role}, and the ${one} ` +
+        `${this.vector(times(x, matrix))} comes out. Nothing has been cut yet.`
+      );
     }
 
     /* 2. Only now is something cut: what came out of the projections ------------------------------------- */
@@ -244,9 +255,15 @@
       const { head, place } = this.lit;
       const mine = q[this.token];
       if (head !== null)
-        return `Head ${head} gets its two numbers of every query, key and value; its query is ${this.vector(part(mine, head))}. It sees nothing of the other head's.`;
+        return (
+          `Head ${head} gets its two numbers of every query, key and value; its query is ` +
+          `${this.vector(part(mine, head))}. It sees nothing of the other head's.`
+        );
       if (place !== null)
-        return `Coordinate ${place} of the tokens is in every lit number. Both heads have some: the cut didn't share the coordinates out.`;
+        return (
+          `Coordinate ${place} of the tokens is in every lit number. Both heads have some: the cut ` +
+          "didn't share the coordinates out."
+        );
       // the first row whose two parts differ shows the cut best
       const rows = [
         [`query of token ${this.token}`, mine],
@@ -254,7 +271,10 @@
         ...v.map((value, t) => [`value of token ${t}`, value]),
       ];
       const [name, row] = rows.find(([, vector]) => String(part(vector, 0)) !== String(part(vector, 1)));
-      return `The ${name}, ${this.vector(row)}, becomes ${this.vector(part(row, 0))} for head 0 and ${this.vector(part(row, 1))} for head 1. The cut computes nothing.`;
+      return (
+        `The ${name}, ${this.vector(row)}, becomes ${this.vector(part(row, 0))} for head 0 and ` +
+        `${this.vector(part(row, 1))} for head 1. The cut computes nothing.`
+      );
     }
 
     /* 3. Each head looks for itself ---------------------------------------------------------------------- */
@@ -285,17 +305,23 @@
     lookInWords({ heads }) {
       const { head, place } = this.lit;
       const said = (h) =>
-        `head ${h} gives the weights ${heads[h].weights.map((weight) => this.digits(weight, 2)).join(" and ")} and brings the mix ${this.vector(heads[h].mix)}`;
+        `head ${h} gives the weights ` +
+        `${heads[h].weights.map((weight) => this.digits(weight, 2)).join(" and ")} and brings the ` +
+        `mix ${this.vector(heads[h].mix)}`;
       if (head !== null) return `From token ${this.token}, ${said(head)}.`;
       if (place !== null)
-        return `Coordinate ${place} takes part in scores and values, so by now it has touched the numbers of both heads.`;
+        return (
+          `Coordinate ${place} takes part in scores and values, so by now it has touched the numbers ` +
+          "of both heads."
+        );
       const [one, two] = heads.map(({ weights: [first, second] }) =>
         first === second ? "at both tokens alike" : `most at token ${first > second ? 0 : 1}`,
       );
       const verdict =
         one === two
           ? `Both look ${one}.`
-          : `Head 0 looks ${one}, head 1 ${two}. One head could do only one of these: that is why there are two.`;
+          : `Head 0 looks ${one}, head 1 ${two}. One head could do only one of these: that is why ` +
+            "there are two.";
       return `From token ${this.token}, ${said(0)}; ${said(1)}. ${verdict}`;
     }
 
@@ -318,10 +344,19 @@
     mergeInWords({ heads }) {
       const { head, place } = this.lit;
       if (head !== null)
-        return `Places ${part(PLACES, head).join(" and ")} hold the mix of head ${head}, ${this.vector(heads[head].mix)}, unchanged.`;
+        return (
+          `Places ${part(PLACES, head).join(" and ")} hold the mix of head ${head}, ` +
+          `${this.vector(heads[head].mix)}, unchanged.`
+        );
       if (place !== null)
-        return `Coordinate ${place} of the token has touched all four numbers; none of them belongs to it alone.`;
-      return `${this.vector(heads[0].mix)} and ${this.vector(heads[1].mix)} become ${this.vector(heads.flatMap(({ mix }) => mix))}. The merge computes nothing either.`;
+        return (
+          `Coordinate ${place} of the token has touched all four numbers; none of them belongs to it ` +
+          "alone."
+        );
+      return (
+        `${this.vector(heads[0].mix)} and ${this.vector(heads[1].mix)} become ` +
+        `${this.vector(heads.flatMap(({ mix }) => mix))}. The merge computes nothing either.`
+      );
     }
 
     /* 5. The mixes times W_O: a head owns rows, and writes into every coordinate of the output ----------- */
@@ -376,10 +411,19 @@
     outputInWords({ heads, output }) {
       const { head, place } = this.lit;
       if (head !== null)
-        return `Head ${head} owns two rows of W_O, and they reach every coordinate: it brings ${this.vector(heads[head].brings)} to the output ${this.vector(output)}.`;
-      if (place !== null)
-        return `Coordinate ${place} of the output is ${heads.map(({ brings }, h) => `${this.digits(brings[place], 0)} from head ${h}`).join(" and ")}: ${this.digits(output[place], 0)} together.`;
-      return `Head 0 brings ${this.vector(heads[0].brings)}, head 1 brings ${this.vector(heads[1].brings)}. Added up they are the output ${this.vector(output)}.`;
+        return (
+          `Head ${head} owns two rows of W_O, and they reach every coordinate: it brings ` +
+          `${this.vector(heads[head].brings)} to the output ${this.vector(output)}.`
+        );
+      if (place !== null) {
+        const parts = heads.map(({ brings }, h) => `${this.digits(brings[place], 0)} from head ${h}`);
+        const together = this.digits(output[place], 0);
+        return `Coordinate ${place} of the output is ${parts.join(" and ")}: ${together} together.`;
+      }
+      return (
+        `Head 0 brings ${this.vector(heads[0].brings)}, head 1 brings ${this.vector(heads[1].brings)}. ` +
+        `Added up they are the output ${this.vector(output)}.`
+      );
     }
   }
 

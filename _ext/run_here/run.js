@@ -126,7 +126,8 @@
       }
       this.result.append(said);
       const { scrollWidth, clientWidth, scrollHeight, clientHeight } = this.result;
-      if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.result.tabIndex = 0; // for the keyboard
+      // for the keyboard
+      if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.result.tabIndex = 0;
     }
 
     edit() {

@@ -16,7 +16,7 @@
   const asked = splitQuery((new URLSearchParams(location.search).get("q") || "").toLowerCase());
   const terms = [...new Set(asked.filter((word) => !stopwords.includes(word)).map(stem))];
 
-  /** Which of the terms stand in a piece of text. As for Sphinx, a part of a word counts if it is no word of the book. */
+  /** Which terms stand in a text. As for Sphinx, a part of a word counts if it is no word of the book. */
   function hits(text) {
     const words = splitQuery(text.toLowerCase()).map(stem);
     const fits = (word, term) =>
@@ -25,7 +25,7 @@
   }
   const different = (lists) => new Set(lists.flat()).size;
 
-  /** How well a place fits, and the words to show: where most of the terms stand, the closer together the better. */
+  /** How well a place fits, and the words to show: where most terms stand, the closer together the better. */
   function weigh([where, title, prose]) {
     const words = prose.split(" ");
     const found = words.map(hits);
@@ -85,7 +85,7 @@
     if (list.children.length) result.append(list);
   }
 
-  // Sphinx's script writes one result after the other, and at the end how many there are, which is said aloud.
+  // Sphinx's script writes one result after the other, and at the end how many there are, to be said aloud.
   const results = document.getElementById("search-results");
   new MutationObserver(() => {
     results.querySelectorAll("ul.search > li:not(.expanded)").forEach((result) => {
