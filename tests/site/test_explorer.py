@@ -1,10 +1,13 @@
 """The head explorer: what is packed, what its script computes beside PyTorch, and the page in a browser."""
 
 import base64
+import copy
 import json
+import os
 import random
 import re
 import runpy
+import shutil
 from itertools import chain
 
 import nbformat
@@ -317,6 +320,45 @@ def test_heads_that_are_off_are_off_as_in_pytorch(model, full, packed):
         )
         assert torch.allclose(vector, near, atol=1e-5), off
         assert vector @ exact > 0.999, off
+
+
+@pytest.fixture
+def other(full, monkeypatch):
+    """A model of another shape, and numbers written in another way."""
+    other = copy.deepcopy(full)
+    other.stack.blocks = other.stack.blocks[:5]
+    for part in other.modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            part.eps = 1e-3
+    for block in other.stack.blocks:
+        block.attention.n_heads = block.attention.n_kv_heads = 3
+    encoding = {"GROUP": 48, "LARGEST": 101, "FINEST": 2**13 - 1, "LOWEST": 0x100}
+    for name, value in (encoding | {"MAX_TOKENS": 7, "SHARD": 997}).items():
+        monkeypatch.setattr(explorer, name, value)
+    return other
+
+
+def test_no_constant_of_the_model_stands_in_a_script(open_page, serve, site, tmp_path, other):
+    built = tmp_path / site.name
+    shutil.copytree(site, built, copy_function=os.symlink, ignore=shutil.ignore_patterns("data"))
+    explorer.pack(other, built / "_static" / "explorer" / "data")
+    text = (built / f"{PAGE}.html").read_text(encoding="utf-8")
+    (built / f"{PAGE}.html").unlink()  # a link: what it names stays as it is
+    text = text.replace('data-layers="6" data-heads="12"', 'data-layers="5" data-heads="3"')
+    (built / f"{PAGE}.html").write_text(text, encoding="utf-8")
+    page = open_page(f"{serve(tmp_path)}{site.name}/{PAGE}.html")
+    load(page)
+    assert "The text has 13 tokens; the first 6 and" in page.locator("#explorer .status").inner_text()
+    assert page.get_by_role("gridcell").count() == 15
+    assert page.get_by_role("heading", name="Layer 4, head 2").is_visible()
+    press(page, "Switch L4H2 off")
+    assert page.url.endswith("&off=0-0-0-0-4")
+    ask = "(asked) => document.getElementById('explorer').model.forward(asked)"
+    ids, _ = other.tokenize(["A dog."])
+    maps = page.evaluate(f"async (asked) => [...(await ({ask})(asked)).maps]", ids[0].tolist())
+    expected = torch.stack(explorer.as_packed(other).trace(ids)[1].weights)[:, 0]
+    assert (torch.tensor(maps).view_as(expected) - expected).abs().max() < 1e-4
+    assert not page.faults
 
 
 # ---------------------------------------------------------------------- the page, by mouse and by keyboard

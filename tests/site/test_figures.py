@@ -1172,14 +1172,3 @@ def test_figures_turn_from_the_disk(open_page, site, chapter):
             assert figure.locator(".sentence").inner_text() != before
     assert not page.faults
     assert all(url.startswith((site.as_uri(), "data:")) for url in page.addresses)
-
-
-def test_figures_leave_no_names_behind_but_that_of_the_elements(open_page, served):
-    names = "Object.getOwnPropertyNames(window)"
-    bare = set(open_page(f"{served}search.html").evaluate(names))
-    for chapter in CHAPTERS:
-        page = open_page(f"{served}chapters/{chapter}.html")
-        named = set(page.evaluate("[...document.querySelectorAll('[id]')].map((it) => it.id)"))
-        assert {name for name in set(page.evaluate(names)) - bare - named if not name.isdigit()} == {"dom"}
-        for name in ("KEYS", "PRESETS", "TASKS", "W", "walk", "normals", "dot"):
-            assert page.evaluate(f"typeof {name}") == "undefined"
