@@ -31,6 +31,20 @@
     if (event.target.closest("a")) menuButton.setAttribute("aria-expanded", false);
   });
 
+  // A key leads to the search, as in other books of this kind; who has a keyboard is told which one.
+  const search = document.querySelector("input[type=search]");
+  search.setAttribute("aria-keyshortcuts", "Control+K Meta+K");
+  const apple = /Mac|iPhone|iPad/.test(navigator.platform);
+  if (matchMedia("(hover: hover)").matches) search.placeholder += apple ? " ⌘ K" : " Ctrl K";
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "k" || event.ctrlKey === event.metaKey || event.altKey || event.shiftKey)
+      return;
+    event.preventDefault();
+    if (search.closest("#contents")) menuButton.setAttribute("aria-expanded", true);
+    search.focus();
+    search.select();
+  });
+
   // A box that scrolls must be reachable by keyboard; one that doesn't must not be a stop.
   const boxes = document.querySelectorAll("pre, .scroll, .figure, .math-block");
   const watch = new ResizeObserver((entries) => {

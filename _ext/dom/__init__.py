@@ -6,16 +6,19 @@ up and adds ``dom.js`` before its own script; Sphinx adds it to a page once, how
 
 from pathlib import Path
 
+from sphinx.application import Sphinx
 from sphinx.util.fileutil import copy_asset
 
 SCRIPT = Path(__file__).with_name("dom.js")
 
 
-def copy_script(app, exception):
+def copy_script(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the script into the site."""
     if app.builder.format == "html" and exception is None:
         copy_asset(SCRIPT, Path(app.outdir) / "_static")
 
 
-def setup(app):
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the script with Sphinx."""
     app.connect("build-finished", copy_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

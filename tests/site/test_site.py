@@ -367,6 +367,27 @@ def test_search_finds_what_pages_write_as_a_formula(open_page, served):
         assert all(name in addresses for name in ("notation.html", "splitting-into-heads.html")), symbol
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_key_leads_to_the_search_from_anywhere_and_says_which(open_page, site, width):
+    page = open_page(f"{site.as_uri()}/{TOC['root']}.html", width=width)
+    box = page.get_by_role("searchbox")
+    page.locator("main").click()
+    for other in ("k", "Control+Shift+K", "Alt+K"):
+        page.keyboard.press(other)
+    assert page.evaluate("document.activeElement.type") != "search"
+    page.keyboard.press("Control+K")
+    assert page.evaluate("document.activeElement.type") == "search"
+    assert box.is_visible()
+    assert box.get_attribute("aria-keyshortcuts") == "Control+K Meta+K"
+    assert box.get_attribute("placeholder") in ("Search Ctrl K", "Search ⌘ K", "Search")
+    page.keyboard.type("old")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Control+K")
+    page.keyboard.type("new")
+    assert box.input_value() == "new"
+    assert not page.faults
+
+
 @pytest.mark.parametrize("base", ["http", "disk"])
 @pytest.mark.parametrize("words", ["softmax", "multi-head", "KV cache"])
 def test_search_finds(open_page, served, site, base, words):
