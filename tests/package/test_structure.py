@@ -3,9 +3,11 @@
 import ast
 import fnmatch
 import graphlib
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,32 @@ def test_no_way_to_open_a_text_file_goes_unseen(code):
 def test_what_says_its_encoding_or_is_no_text_is_let_through():
     sound = "path.read_text(encoding='utf-8'); open('a', 'rb'); open('a', encoding='utf-8'); Image.open('a')"
     assert not list(without_encoding(ast.parse(sound)))
+
+
+def code_lines(text):
+    """Lines that hold code: no docstring, no comment, nothing empty."""
+    told = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            told.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    no_code = {
+        getattr(tokenize, name) for name in ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENDMARKER")
+    }
+    held = (range(token.start[0], token.end[0] + 1) for token in tokens if token.type not in no_code)
+    return len({line for lines in held for line in lines} - told)
+
+
+def test_lines_of_code_are_counted():
+    text = (
+        '"""Told."""\n\n# why\ndef f(\n    a,  # what\n):\n    """Told\n    again."""\n\n    return "\\\n"\n'
+    )
+    assert code_lines(text) == 5
+
+
+def test_the_package_stays_small():
+    rooms = [name for name in ROOMS if not name.startswith("experiments/") and name != "explorer"]
+    assert sum(code_lines((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in rooms) <= 2_800
 
 
 # ---------------------------------------------------------------------- docstrings
