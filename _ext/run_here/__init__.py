@@ -36,7 +36,7 @@ PYODIDE = Package(
         "web/pyodide/python_stdlib.zip": "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16",
     },
     licence="MPL-2.0",
-    source="https://github.com/pyodide/pyodide",
+    url="https://github.com/pyodide/pyodide",
 )
 NOTE = (
     '<p class="run-note" id="run-here" data-bytes="{n_bytes}">Cells with a <b>Run</b> button can be changed '

@@ -30,7 +30,7 @@ MINILM = Package(
         "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     },
     licence="Apache-2.0 (model), MIT (package)",
-    source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+    url="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
 )
 
 _CHEMISTRY = "models/transformers/albert_heads_8_uspto_all_1310k"
@@ -43,7 +43,7 @@ RXNMAPPER = Package(
         f"{_CHEMISTRY}/vocab.txt": "399868a653e85549ce150af4a1f6cd2776240c6a3d951ced2120565f00f027fd",
     },
     licence="MIT",
-    source="https://github.com/rxn4chemistry/rxnmapper",
+    url="https://github.com/rxn4chemistry/rxnmapper",
 )
 
 # One atom, bond, bracket or number of a ring: what is one word in SMILES, the line notation of chemistry.

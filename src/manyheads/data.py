@@ -36,7 +36,7 @@ NEWS = Package(
     folder="gensim",
     files={_LEE: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb"},
     licence="LGPL-2.1 (package)",
-    source="https://github.com/piskvorky/gensim",
+    url="https://github.com/piskvorky/gensim",
 )
 
 

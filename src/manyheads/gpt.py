@@ -29,7 +29,7 @@ SMOLLM2 = Package(
         "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     },
     licence="Apache-2.0 (model and package)",
-    source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+    url="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 
 
@@ -77,8 +77,8 @@ class Gpt(nn.Module):
     ):
         super().__init__()
         self.n_context, self.tokenizer = n_context, tokenizer
-        self.words = nn.Embedding(n_words, d_model)
-        nn.init.normal_(self.words.weight, std=d_model**-0.5)  # so that untrained logits are near 1
+        self.word = nn.Embedding(n_words, d_model)
+        nn.init.normal_(self.word.weight, std=d_model**-0.5)  # so that untrained logits are near 1
         self.stack = Stack(
             [
                 Block(
@@ -120,10 +120,10 @@ class Gpt(nn.Module):
                 f"this model reads at most {self.n_context} tokens, got {start + ids.shape[-1]}: cut the text"
             )
         try:
-            return self.words(ids)
+            return self.word(ids)
         except IndexError:
             raise IndexError(
-                f"ids must lie between 0 and {self.words.num_embeddings - 1}, "
+                f"ids must lie between 0 and {self.word.num_embeddings - 1}, "
                 f"got {int(ids.min())} to {int(ids.max())}"
             ) from None
 
@@ -139,7 +139,7 @@ class Gpt(nn.Module):
         -------
         Tensor of shape (..., token, word)
         """
-        return F.linear(x, self.words.weight if self.output is None else self.output.weight)
+        return F.linear(x, self.word.weight if self.output is None else self.output.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Guess, at every token, the next one.
@@ -272,7 +272,7 @@ def _weights(file: GGUFReader, model: Gpt, dtype: torch.dtype) -> Iterator[tuple
         tensor = stored[f"{name}.weight"]
         return torch.tensor(dequantize(tensor.data, tensor.tensor_type), dtype=dtype)
 
-    yield "words.weight", take("token_embd")
+    yield "word.weight", take("token_embd")
     yield "stack.norm.weight", take("output_norm")
     for i, block in enumerate(model.stack.blocks):
         attention, ours = block.attention, f"stack.blocks.{i}"

@@ -19,7 +19,7 @@ class Package:
         The package's name for pip, and for Python.
     files : mapping of str
         The SHA-256 of each file, by its path inside the folder.
-    licence, source : str
+    licence, url : str
     """
 
     name: str
@@ -27,7 +27,7 @@ class Package:
     folder: str
     files: Mapping[str, str]
     licence: str
-    source: str
+    url: str
 
     def paths(self) -> list[Path]:
         """Find the files, and make sure that they are the ones that the book was measured with.

@@ -20,7 +20,7 @@ VIT_SMALL = Package(
         "models/vit_s_focus.onnx": "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
     },
     licence="MIT (package); the origin of the backbone is not stated, its shape is DINOv2 ViT-S/14",
-    source="https://github.com/julesGoueffon/jgo_saliency",
+    url="https://github.com/julesGoueffon/jgo_saliency",
 )
 
 # What the colours of pictures were reduced by, and divided by, before this model saw them (ImageNet's).
@@ -100,7 +100,7 @@ class Vit(nn.Module):
         self.patch, self.grid = patch, grid
         self.embedding = nn.Linear(n_colours * patch**2, d_model)
         self.cls = nn.Parameter(0.02 * torch.randn(1, d_model))
-        self.places = nn.Parameter(0.02 * torch.randn(1 + grid**2, d_model))
+        self.position = nn.Parameter(0.02 * torch.randn(1 + grid**2, d_model))
         self.stack = Stack(
             [
                 Block(
@@ -130,12 +130,12 @@ class Vit(nn.Module):
         patches = self.embedding(cut(pictures, self.patch))
         cls = self.cls.expand(*patches.shape[:-2], 1, -1)
         n_rows, n_columns = (side // self.patch for side in pictures.shape[-2:])
-        return torch.cat([cls, patches], -2) + self._places(n_rows, n_columns)
+        return torch.cat([cls, patches], -2) + self._position(n_rows, n_columns)
 
-    def _places(self, n_rows: int, n_columns: int) -> Tensor:
+    def _position(self, n_rows: int, n_columns: int) -> Tensor:
         if n_rows == n_columns == self.grid:
-            return self.places
-        of_cls, of_patches = self.places.split([1, self.grid**2])
+            return self.position
+        of_cls, of_patches = self.position.split([1, self.grid**2])
         learned = of_patches.T.unflatten(-1, (self.grid, self.grid))  # (d_model, row, column)
         other = F.interpolate(learned[None], (n_rows, n_columns), mode="bicubic")[0]
         return torch.cat([of_cls, other.flatten(1).T])
@@ -256,7 +256,7 @@ def _vit_state(stored: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]
         "embedding.weight": filters.flatten(1),
         "embedding.bias": bias - (filters.sum((2, 3)) * mean).sum(1),
         "cls": stored["backbone.embeddings.cls_token"][0],
-        "places": torch.cat([stored["onnx::Concat_1957"], stored["onnx::Reshape_1962"]], 1)[0],
+        "position": torch.cat([stored["onnx::Concat_1957"], stored["onnx::Reshape_1962"]], 1)[0],
     }
     for kind in ("weight", "bias"):
         state[f"stack.norm.{kind}"] = stored[f"backbone.layernorm.{kind}"]

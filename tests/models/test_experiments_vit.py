@@ -131,6 +131,7 @@ def test_the_untrained_twin_has_the_shape_of_the_real_model_and_is_the_same_each
     real = vit_distance.real_vit(trained=True)
     assert torch.equal(twin.embedding.weight, again.embedding.weight)
     ours, theirs = (
-        {name: p.shape for name, p in model.named_parameters() if name != "places"} for model in (twin, real)
+        {name: p.shape for name, p in model.named_parameters() if name != "position"}
+        for model in (twin, real)
     )
     assert ours == theirs

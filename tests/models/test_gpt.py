@@ -221,7 +221,7 @@ def test_a_tied_model_has_one_matrix_of_words_and_an_untied_one_two():
     count = [sum(p.numel() for p in model.parameters()) for model in (tied, free)]
     assert count[1] - count[0] == 53 * 24
     x = torch.randn(5, 24)
-    torch.testing.assert_close(tied.logits(x), x @ tied.words.weight.T)
+    torch.testing.assert_close(tied.logits(x), x @ tied.word.weight.T)
     torch.testing.assert_close(free.logits(x), x @ free.output.weight.T)
 
 

@@ -84,7 +84,7 @@ def test_every_model_of_the_code_is_on_the_page_as_the_code_has_it():
             assert FINGERPRINTS[f"{one.folder}/{file}"] == sha256, one
         section = PAGE.partition(f"\n### {one.name}\n")[2].partition("\n### ")[0]
         assert f"**Licence:** {one.licence}" in section, one
-        assert f"<{one.source}>" in section, one
+        assert f"<{one.url}>" in section, one
         assert any(row[0].split("==")[0] == one.package for row in PACKAGES), one
 
 

@@ -142,7 +142,7 @@ def test_embedding_is_a_convolution_that_steps_a_patch_at_a_time(rows, columns, 
     embedded = F.conv2d(x, filters, model.embedding.bias, stride=2).flatten(2).mT
     tokens = model.tokens(x)
     assert tokens.shape == (n, 1 + rows * columns, 10)
-    assert torch.allclose(tokens[:, 1:] - model._places(rows, columns)[1:], embedded, atol=1e-12)
+    assert torch.allclose(tokens[:, 1:] - model._position(rows, columns)[1:], embedded, atol=1e-12)
     out, trace = model.trace(x)
     assert torch.allclose(model(x), out, atol=1e-12)
     assert [tuple(w.shape) for w in trace.weights] == [(n, 2, 1 + rows * columns, 1 + rows * columns)] * 2
@@ -171,25 +171,25 @@ def test_a_picture_without_colours_says_so():
 
 def test_on_the_learned_grid_no_place_is_changed():
     model = tiny()
-    assert torch.equal(model._places(3, 3), model.places)
+    assert torch.equal(model._position(3, 3), model.position)
 
 
 def test_places_on_another_grid_keep_their_order():
     """Places that grow along a row grow along a row on every grid; and so down a column."""
     model = tiny(grid=5)
     rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij")
-    model.places[1:, 0], model.places[1:, 1] = rows.flatten().double(), columns.flatten().double()
-    found = model._places(4, 7)[1:].unflatten(0, (4, 7))
+    model.position[1:, 0], model.position[1:, 1] = rows.flatten().double(), columns.flatten().double()
+    found = model._position(4, 7)[1:].unflatten(0, (4, 7))
     assert (found[..., 0].diff(dim=0) > 0).all()
     assert (found[..., 1].diff(dim=1) > 0).all()
     assert torch.allclose(found[..., 0], found[:, :1, 0])
     assert torch.allclose(found[..., 1], found[:1, :, 1])
-    assert torch.equal(model._places(4, 7)[0], model.places[0])  # [CLS] has no place to move to
+    assert torch.equal(model._position(4, 7)[0], model.position[0])  # [CLS] has no place to move to
 
 
 def test_without_places_the_order_of_patches_is_not_known():
     model = tiny()
-    model.places.zero_()
+    model.position.zero_()
     x = pictures(1, 2, 6, 6).double()
     turned = x.flip(-1)  # the same pixels, so first undo the turn within each patch
     turned = turned.unflatten(-1, (3, 2)).flip(-1).flatten(-2)

