@@ -1,7 +1,7 @@
 /* BERT in the page: a text becomes tokens, tokens become vectors, and every head's weights are kept.
 
    This is manyheads.bert.Bert once more, in plain JavaScript: no library, the same names of weights, the same
-   order of steps. It runs in a worker, so that the page stays awake; explorer.js starts it and draws. */
+   order of steps. It runs in a worker, so that the page stays awake; model.js starts it. */
 
 window.bert = function () {
   "use strict";

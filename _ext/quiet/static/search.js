@@ -1,5 +1,5 @@
 /* Below each page that Sphinx's search finds: the places in it that fit best, each with some of its words.
-   `places` is written by search.py: for each page its sections, as [where, title, prose]. */
+   `places` is written by _ext/quiet/search.py: for each page its sections, as [where, title, prose]. */
 "use strict";
 {
   const MOST = 3; // places of a page
