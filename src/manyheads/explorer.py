@@ -167,7 +167,7 @@ def as_packed(model: Bert) -> Bert:
     Returns
     -------
     Bert
-        A copy with rounded weights, for at most :data:`MAX_TOKENS` tokens.
+        A copy with rounded weights, for at most ``MAX_TOKENS`` tokens.
     """
     rounded = copy.deepcopy(model)
     for name, tensor in rounded.state_dict().items():
@@ -201,7 +201,7 @@ def pack(model: Bert, folder: Path) -> int:
     Returns
     -------
     int
-        How many bytes the first picture takes: all pieces but the words that :data:`FIRST` doesn't need.
+        How many bytes the first picture takes: all pieces but the words that ``FIRST`` doesn't need.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())

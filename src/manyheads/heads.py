@@ -223,7 +223,7 @@ def by_gradient(
 ) -> Gates:
     """Guess how much each head is missed without switching any off: one backward pass an example.
 
-    It is the mean over examples of |∂loss / ∂gate|, at gates of 1: how much a *small* change of the head
+    It is the mean over examples of ``|∂loss / ∂gate|``, at gates of 1: how much a *small* change of the head
     would move the loss, up or down. Nothing is normalised.
 
     Parameters

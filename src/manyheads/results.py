@@ -77,7 +77,7 @@ def store_folder() -> Path:
     Returns
     -------
     Path
-        :data:`MEASURED`, where it lies in a clone.
+        ``MEASURED``, where it lies in a clone.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Staircase:
 
     @property
     def d_model(self) -> int:
-        """Width of tokens and of the answer: the four vectors side by side."""
+        """Width of tokens and of the answer, the four vectors side by side."""
         return self.n_copied * self.d_content
 
     def theory(self, n_heads: int) -> float:
@@ -128,7 +128,7 @@ class Lookup:
 
     @property
     def d_model(self) -> int:
-        """Width of tokens and of the answer: a channel for each value in each slot."""
+        """Width of tokens and of the answer, a channel for each value in each slot."""
         return self.n_named * self.n_pairs
 
     @property

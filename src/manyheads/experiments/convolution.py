@@ -16,7 +16,7 @@ def nine_heads(every: int, sharpness: int) -> dict:
     """Compare nine heads, whose scores know positions only, with a convolution of a photo.
 
     Head i looks exactly one step away, the i-th of nine: its scores are
-    -sharpness · |where the key is - where it should be|², a dot product of three numbers a position. Its
+    -sharpness · distance², from where the key is to where it should be: a dot product of three numbers. Its
     value matrix is the kernel's slice at that step.
 
     Parameters

@@ -112,9 +112,9 @@ def ablated(removed: str, n_removed: int, n_tokens: int, size: int, *, seeds: Se
     Returns
     -------
     dict
-        ``per_seed``: the losses of :func:`halves`, and ``looks``: the mean share of the eight best induction
-        heads' weight that still follows their habit. ``by_position``: the mean loss on each token. ``off``:
-        for each seed the heads that were switched off.
+        ``per_seed``: the losses of :func:`manyheads.experiments.induction_heads.halves`, and ``looks``: the
+        mean share of the eight best induction heads' weight that still follows their habit.
+        ``by_position``: the mean loss on each token. ``off``: for each seed the heads that were switched off.
     """
     model, pattern = smollm2(), looks_back(n_tokens)["induction"]
     found, by_position, off = [], [], []

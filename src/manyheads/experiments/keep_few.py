@@ -27,7 +27,7 @@ def keep_few(steps: int, lr: float, *, seeds: Sequence[int], **kept) -> dict:
     seeds : sequence of int
         Each draws its own sentences.
     **kept
-        As in :func:`shrunk`.
+        As in :func:`manyheads.experiments.prune_rankings.shrunk`.
 
     Returns
     -------

@@ -56,7 +56,7 @@ def sink(start: bool, n_texts: int, n_tokens: int, window: int) -> dict:
     Parameters
     ----------
     start : bool
-        Whether the first token is <|endoftext|>, or the text's own first word.
+        Whether the first token is ``<|endoftext|>``, or the text's own first word.
     n_texts, n_tokens : int
     window : int
         How many tokens a query sees in the last two of the tests: itself and those just before.
