@@ -51,6 +51,7 @@ pictures: book  ## pictures of every page, in both widths and themes, into _buil
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 	$(BIN)/oxlint
 	$(BIN)/oxfmt --check
 

@@ -4,6 +4,8 @@
 (``nn.MultiheadAttention`` means the opposite by its own masks).
 """
 
+from typing import Any, Literal, overload
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -104,6 +106,34 @@ def _softmax(scores: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return scores.softmax(-1)
     return torch.softmax(scores, -1, out=scores)
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    return_weights: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    return_weights: bool,
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def attend(
@@ -479,10 +509,10 @@ class MultiHeadAttention(nn.Module):
         rows = [n * self.d_head + row for n in starts for row in range(self.d_head)]
         one = SelfAttention(self.d_model, self.d_head, bias=self.in_proj_bias is not None)
         one = one.to(self.in_proj_weight)
-        one.out_proj.bias = None
+        one.out_proj.register_parameter("bias", None)
         with torch.no_grad():
             one.in_proj_weight.copy_(self.in_proj_weight[rows])
-            if one.in_proj_bias is not None:
+            if one.in_proj_bias is not None and self.in_proj_bias is not None:
                 one.in_proj_bias.copy_(self.in_proj_bias[rows])
             one.out_proj.weight.copy_(self.out_proj.weight.unflatten(1, (self.n_heads, -1))[:, i])
         return one
@@ -499,5 +529,5 @@ def _check_width(d_model: int, **inputs: Tensor) -> None:
             raise ValueError(f"the last axis of {name} must be d_model={d_model}, got shape {tuple(x.shape)}")
 
 
-def _pair(found: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+def _pair(found: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
     return found if isinstance(found, tuple) else (found, None)

@@ -157,7 +157,7 @@ class Bert(nn.Module):
         -------
         list of str
         """
-        return [self.tokenizer.id_to_token(i) for i in ids.tolist()]
+        return [str(self.tokenizer.id_to_token(i)) for i in ids.tolist()]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Add what a word is to where it stands.

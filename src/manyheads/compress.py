@@ -16,6 +16,7 @@ from manyheads.heads import Gates, layers_and_gates
 from manyheads.transformer import Stack
 
 Batch = TypeVar("Batch")
+Student = TypeVar("Student", bound=nn.Module)
 
 
 class Published(NamedTuple):
@@ -162,9 +163,9 @@ def _shrink(layer: MultiHeadAttention, kept: list[int]) -> nn.Module:
     return layer
 
 
-def _part(whole: nn.Parameter, indices: list[int], axis: int) -> nn.Parameter:
-    indices = torch.tensor(indices, device=whole.device)
-    return nn.Parameter(whole.detach().index_select(axis, indices), requires_grad=whole.requires_grad)
+def _part(whole: Tensor, indices: list[int], axis: int) -> nn.Parameter:
+    kept = torch.tensor(indices, device=whole.device)
+    return nn.Parameter(whole.detach().index_select(axis, kept), requires_grad=whole.requires_grad)
 
 
 def keep_layers(model: nn.Module, kept: Sequence[int]) -> nn.Module:
@@ -347,7 +348,7 @@ def _same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
 
 
 def distil(
-    student: nn.Module, loss: Callable[[nn.Module, Batch], Tensor], batches: Iterable[Batch], *, lr: float
+    student: Student, loss: Callable[[Student, Batch], Tensor], batches: Iterable[Batch], *, lr: float
 ) -> list[float]:
     """Teach one student, in place: a model too large for :func:`manyheads.training.fit` and its many seeds.
 

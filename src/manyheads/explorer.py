@@ -216,7 +216,8 @@ def pack(model: Bert, folder: Path) -> int:
         size = _write(folder, f"words-{shard}", {f"words-{shard}": written("word.weight", rows)})
         n_first += size * (shard in needed)
 
-    vocabulary = sorted(model.tokenizer.get_vocab(), key=model.tokenizer.token_to_id)
+    ids = model.tokenizer.get_vocab()
+    vocabulary = sorted(ids, key=ids.__getitem__)
     layers = [block.attention for block in model.stack.blocks]
     about = {
         "layers": len(layers),

@@ -8,7 +8,7 @@ imported when it is loaded: the code itself needs only PyTorch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -76,13 +76,14 @@ class Gpt(nn.Module):
         tokenizer: Tokenizer | None = None,
     ):
         super().__init__()
-        self.n_context, self.tokenizer = n_context, tokenizer
+        self.n_context = n_context
+        self.tokenizer: Any = tokenizer
         self.word = nn.Embedding(n_words, d_model)
         nn.init.normal_(self.word.weight, std=d_model**-0.5)  # so that untrained logits are near 1
         self.stack = Stack(
             [
                 Block(
-                    RotaryAttention(d_model, n_heads, n_kv_heads, bias=False, base=base),
+                    RotaryAttention(d_model, n_heads, n_kv_heads=n_kv_heads, bias=False, base=base),
                     GatedFeedForward(d_model, d_ff),
                     (nn.RMSNorm(d_model, eps), nn.RMSNorm(d_model, eps)),
                     norm_first=True,
@@ -303,7 +304,7 @@ def _tokenizer(words: list[str], merges: list[str], kinds: list[int]) -> Tokeniz
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(first, second) for first, second in (merge.split(" ") for merge in merges)]
     tokenizer = Tokenizer(BPE({word: i for i, word in enumerate(words)}, pairs))
     tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = JoinBytes()

@@ -279,7 +279,9 @@ def leave_one_out(model: nn.Module, score: Callable[[Gates], float]) -> Gates:
     return falls
 
 
-def exhaustive(model: nn.Module, score: Callable[[Gates], float], layer: int = 0) -> tuple[Tensor, Tensor]:
+def exhaustive(
+    model: nn.Module, score: Callable[[Gates], float | Tensor], layer: int = 0
+) -> tuple[Tensor, Tensor]:
     """Score every way to keep some heads of one layer: the truth at which rankings only guess.
 
     Parameters

@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -78,7 +79,7 @@ def use_style() -> None:
 
 def figure(
     width: float = 6.4, height: float = 3.6, ncols: int = 1, nrows: int = 1, **options
-) -> tuple[Figure, Axes | np.ndarray]:
+) -> tuple[Figure, Any]:
     """Open a figure in the book's look.
 
     Parameters

@@ -8,6 +8,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 MEASURED = Path(__file__).resolve().with_name("measured")
 
@@ -93,7 +94,7 @@ def store_folder() -> Path:
     return MEASURED
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Make plain numbers of arrays and tensors, so that every stored file reads alike.
 
     Parameters

@@ -59,7 +59,8 @@ def _without_docstrings(lines: list[str]) -> list[str]:
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             text = node.body[0]
-            dropped.update(range(text.lineno, text.end_lineno + 1))
-            if len(node.body) > 1 and not lines[text.end_lineno].strip():
-                dropped.add(text.end_lineno + 1)  # the blank line after it
+            end = text.end_lineno or text.lineno
+            dropped.update(range(text.lineno, end + 1))
+            if len(node.body) > 1 and not lines[end].strip():
+                dropped.add(end + 1)  # the blank line after it
     return [line for number, line in enumerate(lines, 1) if number not in dropped]

@@ -7,12 +7,14 @@ import platform
 import statistics
 import time
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch.profiler import ProfilerActivity, profile
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Spread(NamedTuple):
@@ -57,8 +59,8 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def cpu_seconds(
-    runs: Mapping[str, Callable[[], object]], *, rounds: int = 9, warmup: int = 1, at_least: float = 0.0
-) -> dict[str, list[float]]:
+    runs: Mapping[Name, Callable[[], object]], *, rounds: int = 9, warmup: int = 1, at_least: float = 0.0
+) -> dict[Name, list[float]]:
     """Time several functions in turns, so that whatever slows the machine slows all of them.
 
     CPU time of this process is taken, not the clock on the wall: what other processes do counts less.
@@ -99,7 +101,7 @@ def cpu_seconds(
         timer.timeit(warmup)
         while timer.timeit(calls[name]) < at_least:
             calls[name] *= 2
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[Name, list[float]] = {name: [] for name in runs}
     for i in range(rounds):
         for name in list(runs)[:: -1 if i % 2 else 1]:
             seconds[name].append(timers[name].timeit(calls[name]) / calls[name])
@@ -114,14 +116,14 @@ def _clock_step() -> float:
     return now - start
 
 
-def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Spread]:
+def ratios(seconds: Mapping[Name, Sequence[float]], baseline: Name) -> dict[Name, Spread]:
     """Say how many times as long as the baseline each run took, round by round.
 
     Parameters
     ----------
     seconds : mapping from name to sequence of float
         From :func:`cpu_seconds`.
-    baseline : str
+    baseline
         Which name counts as 1.
 
     Returns
@@ -136,7 +138,7 @@ def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> dict[str, S
         If rounds don't pair up, or a baseline took no measurable time.
     """
     if baseline not in seconds:
-        raise KeyError(f"no run is called {baseline!r}; there are {sorted(seconds)}")
+        raise KeyError(f"no run is called {baseline!r}; there are {sorted(seconds, key=str)}")
     if not all(s > 0 for s in seconds[baseline]):
         raise ValueError(
             f"{baseline!r} took no measurable time in some round: give cpu_seconds a larger at_least"
@@ -168,7 +170,8 @@ def peak_memory(run: Callable[[], object]) -> int:
     gc.collect(1)  # what the first call left; a full collection would take longer than many a run
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
         run()
-    events = [e for e in account.profiler.kineto_results.events() if e.name() == "[memory]"]
+    found: Any = account.profiler  # of torch's own kind, without hints
+    events = [e for e in found.kineto_results.events() if e.name() == "[memory]"]
     changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]  # freed memory is negative
     return max(accumulate(changes), default=0)
 

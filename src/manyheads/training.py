@@ -7,7 +7,7 @@ over that axis: six seeds cost about as much as two, and none of them sees anoth
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +15,28 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Task(Protocol):
-    """What a task can do; :mod:`manyheads.tasks` has some. :func:`fit` draws and looks at the loss."""
+
+class Lessons(Protocol):
+    """What :func:`fit` needs: examples to draw, and a loss."""
 
     def draw(self, stream: torch.Generator, size: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Make ``size`` fresh examples: the inputs of the model, and the target."""
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+    def loss(self, output: Any, target: Tensor) -> Tensor:
         """Say with one number how far the output is from the target."""
 
-    def score(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+
+class Task(Lessons, Protocol):
+    """What a task can do beside; :mod:`manyheads.tasks` has some."""
+
+    def score(self, output: Any, target: Tensor) -> dict[str, Tensor]:
         """Give the numbers to report, each under its name."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Model]):
     """What training leaves behind.
 
     Attributes
@@ -41,7 +47,7 @@ class Run:
         The loss on each step's fresh batch, before that step.
     """
 
-    models: list[nn.Module]
+    models: list[Model]
     history: Tensor
 
 
@@ -63,15 +69,15 @@ def stream(seed: int) -> torch.Generator:
 
 
 def fit(
-    build: Callable[[], nn.Module],
-    task: Task,
+    build: Callable[[], Model],
+    task: Lessons,
     *,
     seeds: Sequence[int],
     steps: int,
     lr: float = 1e-2,
     batch: int = 64,
     progress: bool = False,
-) -> Run:
+) -> Run[Model]:
     """Train one model a seed, all seeds at once: Adam, a learning rate that rises and falls once.
 
     Everything is float64, so that stored digits don't hang on the machine that trained. Each seed draws
@@ -133,7 +139,7 @@ def fit(
     return Run(models, torch.stack(history))
 
 
-def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def _seeded(build: Callable[[], Model], seed: int) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build().double()
@@ -160,8 +166,8 @@ TEST_SIZE = 4096
 
 
 def trained(
-    task: Task, build: Callable[[], nn.Module], *, seeds: Sequence[int], **how
-) -> tuple[list[nn.Module], dict]:
+    task: Task, build: Callable[[], Model], *, seeds: Sequence[int], **how
+) -> tuple[list[Model], dict]:
     """Train one model a seed and score all of them on the same fresh examples.
 
     Parameters

@@ -8,6 +8,7 @@ take norms before, and a decoder of the Llama type takes ``RotaryAttention``, ``
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -201,14 +202,15 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        attention: MultiHeadAttention,
+        attention: nn.Module,
         feed_forward: nn.Module,
         norms: tuple[nn.Module, nn.Module],
         *,
         norm_first: bool,
     ):
         super().__init__()
-        self.attention, self.feed_forward = attention, feed_forward
+        self.attention: Any = attention
+        self.feed_forward = feed_forward
         self.norm_attention, self.norm_feed_forward = norms
         self.norm_first = norm_first
 
@@ -292,7 +294,7 @@ class Stack(nn.Module):
 
     def __init__(self, blocks: Sequence[Block], norm: nn.Module | None = None):
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks: Any = nn.ModuleList(blocks)
         self.norm = nn.Identity() if norm is None else norm
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:

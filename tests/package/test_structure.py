@@ -179,8 +179,10 @@ def test_the_package_stays_small():
 
 
 def public(tree, within=""):
-    """Public functions, classes and methods, with their full names."""
+    """Public functions, classes and methods, with their full names; overloads say no more than hints."""
     for node in tree.body:
+        if "overload" in map(ast.unparse, getattr(node, "decorator_list", [])):
+            continue
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield f"{within}{node.name}", node
             if isinstance(node, ast.ClassDef):

@@ -6,6 +6,7 @@ The right answer is right by construction: sentences from templates, whose subje
 from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,7 +121,7 @@ def subject_or_distractor(template: str) -> dict:
         bootstrap over pairs of nouns for both, the share of ``same_noun``, the mean weight ``at_subject``.
         Also ``mean_of_heads``: how often the average of all heads is right.
     """
-    found = {"example": next(sentences(template, NOUNS[0]))["text"], "n_sentences": 0}
+    found: dict[str, Any] = {"example": next(sentences(template, NOUNS[0]))["text"], "n_sentences": 0}
     for asker in ("verb", "adjective"):
         both = [points(minilm(torch.float64), template, nouns, asker) for nouns in NOUNS]
         right = [_right(*one) for one in both]

@@ -127,8 +127,8 @@ def _best_head(picture: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     from scipy.optimize import nnls  # least squares with no negative weights
 
     around = picture.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9)
-    around, wanted = (around - around.mean(0)).numpy(), (wanted - wanted.mean()).flatten().numpy()
-    fits = {sign: nnls(around, sign * wanted) for sign in (1, -1)}
+    inputs, outputs = (around - around.mean(0)).numpy(), (wanted - wanted.mean()).flatten().numpy()
+    fits = {sign: nnls(inputs, sign * outputs) for sign in (1, -1)}
     sign = min(fits, key=lambda sign: fits[sign][1])
     weights = torch.from_numpy(fits[sign][0]).reshape(1, 3, 3)
     return weights / weights.sum(), sign * weights.sum((1, 2))

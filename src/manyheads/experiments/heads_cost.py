@@ -44,7 +44,7 @@ def heads_cost(
         for path in ("naive", "fused")
     }
     seconds = timing.cpu_seconds(runs, rounds=rounds)
-    found = {
+    found: dict = {
         "parameters": [cost.parameters(n_heads=h, **shape) for h in n_heads],
         "matmul_flops": [cost.matmul_flops(n_heads=h, n_query=n_tokens, **shape) for h in n_heads],
         "weights_bytes": [cost.weights_bytes(h, n_query=n_tokens) for h in n_heads],

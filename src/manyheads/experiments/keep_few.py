@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def _retrained(stack: Stack, steps: int, lr: float, seed: int) -> Stack:
     return student.requires_grad_(False)
 
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "intact": {},
     "6 heads a layer": {"a_layer": 6},
     "2 heads a layer": {"a_layer": 2},

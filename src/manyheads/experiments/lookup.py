@@ -66,7 +66,7 @@ def lookup(n_heads: int, d_ff: int, steps: int, *, seeds: Sequence[int]) -> dict
 
     models, measured = trained(task, build, seeds=seeds, steps=steps)
     (query, pairs), _ = task.draw(stream(TEST_SEED), TEST_SIZE)
-    attention = models[0].attention if d_ff else models[0]
+    attention = models[0].attention if isinstance(models[0], WithReadOut) else models[0]
     with torch.no_grad():
         weights = attention(query, pairs, return_weights=True)[1]  # (batch, head, 1, pair)
     slots = query.unflatten(-1, (task.n_named, task.n_pairs))  # (batch, 1, slot, pair)

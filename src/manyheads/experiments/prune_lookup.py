@@ -70,7 +70,7 @@ def _ways_to_prune(layer: MultiHeadAttention, task: Lookup, rank: Batch, judge: 
         for name, importance in rankings.items():
             found[f"{name} {n}"] = truth[tuple(heads.keep_best(importance, n)[0].bool().tolist())]
         fewer = [(*greedy[:i], False, *greedy[i + 1 :]) for i in range(layer.n_heads) if greedy[i]]
-        greedy = max(fewer, key=seen.get, default=greedy)
+        greedy = max(fewer, key=seen.__getitem__, default=greedy)
     return found
 
 

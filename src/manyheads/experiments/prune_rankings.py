@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ def signed_gradient_ranking() -> Gates:
     n_texts = len(texts_of(0))
     for at in range(n_texts):
         _loss_among_five(gates, at).backward()
-    return [-gate.grad / n_texts for gate in gates]
+    return [-gate.grad / n_texts for gate in gates if gate.grad is not None]
 
 
 def leave_one_out_ranking() -> Gates:
@@ -207,14 +208,14 @@ def shrunk(
     """
     stack = minilm(torch.float32).stack
     if layers is not None:
-        return compress.keep_layers(stack, layers)
+        return cast(Stack, compress.keep_layers(stack, layers))
     gates = heads.all_on(stack)
     if a_layer is not None:
         importance = RANKINGS[ranking]() if a_layer else gates
         gates = [heads.keep_best([of_layer], a_layer)[0] for of_layer in importance]
     elif in_all is not None:
         gates = heads.keep_best(RANKINGS[ranking](), in_all)
-    return compress.remove_heads(stack, gates)
+    return cast(Stack, compress.remove_heads(stack, gates))
 
 
 EXPERIMENT = Experiment(

@@ -27,8 +27,8 @@ def distinct_targets(d_head: int, n_tokens: int, draws: int, *, seeds: Sequence[
     """
     found = []
     for seed in seeds:
-        random = torch.randn(2, draws, n_tokens, d_head, generator=stream(seed), dtype=torch.float64)
-        favourites = attention_weights(*random).argmax(-1)  # (draw, query)
+        query, key = torch.randn(2, draws, n_tokens, d_head, generator=stream(seed), dtype=torch.float64)
+        favourites = attention_weights(query, key).argmax(-1)  # (draw, query)
         found.append(int(F.one_hot(favourites, n_tokens).amax(1).sum(1).max()))
     return {"per_seed": {"targets": found}}
 

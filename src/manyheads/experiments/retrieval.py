@@ -5,6 +5,7 @@ Heads are ranked on one half of the texts and judged on the other.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -204,7 +205,7 @@ class Retrieval:
         if key not in self._known:
             start = next((i for i, gate in enumerate(gates) if not gate.all()), len(gates))
             stack = compress.remove_heads(minilm(torch.float32).stack, gates)
-            self._known[key] = self.reading.vectors(stack, start)
+            self._known[key] = self.reading.vectors(cast(Stack, stack), start)
         return self._known[key]
 
     def mrr(self, gates: Gates) -> float:

@@ -253,10 +253,9 @@ def _begun(name: str, sweep: Experiment, folder: Path, again: bool) -> dict:
         return empty
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        ours = empty.keys() <= stored.keys() and stored["name"] == name
-    except (ValueError, AttributeError):
-        ours = False
-    if not ours:
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict) or not empty.keys() <= stored.keys() or stored["name"] != name:
         raise ValueError(f"{path} is not a stored {name}, so it stays: move it, or name another folder")
     if again:
         return empty

@@ -32,7 +32,8 @@ def types(same: bool, weights: list[float]) -> dict:
     value = F.one_hot(facts if same else facts + torch.tensor([0, 8])).double()  # (pair, token, channel)
     query = torch.tensor([weights], dtype=torch.float64).log()  # (1, token): scores, for one-hot keys
     key = torch.eye(2, dtype=torch.float64)
-    average = attend(*(x.expand(len(facts), -1, -1) for x in (query, key)), value, scale=1.0).squeeze(1)
+    query, key = (x.expand(len(facts), -1, -1) for x in (query, key))
+    average = attend(query, key, value, scale=1.0).squeeze(1)
     same_average = average.mul(1e6).round().unique(dim=0, return_inverse=True)[1]  # (pair,)
     found = {"alike": [], "ordered": [], "any": []}
     for fact, levels in zip(facts.T, (average[:, :8], average[:, -8:]), strict=True):

@@ -135,7 +135,7 @@ def distances(trained: bool) -> dict:
     """
     place = places(16)
     near = (place[:, None] - place).abs().amax(-1) <= 1
-    found, cls, pattern = {"distance": [], "near": [], "spread": []}, 0, 0
+    found, cls, pattern = {"distance": [], "near": [], "spread": []}, torch.zeros(()), torch.zeros(())
     for trace in traces(trained):
         weights = between_patches(torch.stack(trace.weights))  # (layer, head, query, key)
         found["distance"].append((14 * patch_distance(trace)).round(decimals=2))

@@ -113,7 +113,8 @@ def preference(of: str, trained: bool, draws: int) -> dict:
     moved = correlation_when_moved(received(trained), wanted[:, None, None])  # (photo, layer, head, 16, 16)
     moves = torch.randint(256, (draws, len(wanted)), generator=stream(0))  # one of each photo's 256
     flat = moved.flatten(-2)
-    by_chance = sum(photo[..., move] for photo, move in zip(flat, moves.T, strict=True)) / len(wanted)
+    of_photos = (photo[..., move] for photo, move in zip(flat, moves.T, strict=True))
+    by_chance = sum(of_photos, torch.zeros(())) / len(wanted)
     largest = by_chance.abs().amax((0, 1))  # (draw,)
     neighbours = [moved[..., r, c] for r, c in ((0, 1), (1, 0), (0, -1), (-1, 0))]
     return {

@@ -1,11 +1,15 @@
 """Who makes the settings of a sweep: processes of this machine, or a cluster."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from pebble import ProcessPool
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 class Processes(Executor):
@@ -29,21 +33,23 @@ class Processes(Executor):
             raise ValueError(f"at least one process must do the work, got {jobs}")
         self._pool = ProcessPool(jobs, context=multiprocessing.get_context("spawn"))
 
-    def submit(self, work: Callable, /, *inputs: object, **options: object) -> Future:
+    def submit(
+        self, fn: Callable[Given, Found], /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> Future[Found]:
         """Hand over one piece of work.
 
         Parameters
         ----------
-        work : callable
+        fn : callable
             That another process can import.
-        *inputs, **options
-            Of ``work``.
+        *args, **kwargs
+            What it takes.
 
         Returns
         -------
         Future
         """
-        return self._pool.schedule(work, inputs, options)
+        return self._pool.schedule(fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes, those that still work too if they are to be given up.
@@ -61,7 +67,7 @@ class Processes(Executor):
 
 
 @contextmanager
-def workers(jobs: int, scheduler: str | None = None) -> Iterator[Executor]:
+def workers(jobs: int, scheduler: str | None = None) -> Generator[Executor]:
     """Hold workers ready, and let them go, finished or not, when the work is done or stopped.
 
     Parameters
