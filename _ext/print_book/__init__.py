@@ -74,7 +74,8 @@ def render_for_paper(body: str, name: str) -> str:
     body = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{name}.", body)
     body = re.sub(r'href="([\w-]+)\.html"', r'href="#\1"', body)
     body = re.sub(r'href="([\w-]+)\.html#', r'href="#\1.', body)
-    body = re.sub(r'<a [^>]*href="\.\./[^>]*>(.*?)</a>', r"\1", body)  # files of the site
+    # files of the site, and its pages in folders, which the book doesn't hold
+    body = re.sub(r'<a [^>]*href="(?!https?:)[^"#]*/[^>]*>(.*?)</a>', r"\1", body)
     body = re.sub(r'<script type="application/json">.*?</script>', "", body)
     body = name_headings(body)
     # PDF readers speak a picture's text, but know no MathML

@@ -66,7 +66,7 @@ def missing() -> dict[str, list[str]]:
     return {part: names for part, names in lacks.items() if names}
 
 
-def report() -> Iterator[str]:
+def preflight() -> Iterator[str]:
     """Describe this environment to whoever is about to open a chapter.
 
     Yields
@@ -107,6 +107,6 @@ def report() -> Iterator[str]:
 
 if __name__ == "__main__":
     try:
-        print(*report(), sep="\n")
+        print(*preflight(), sep="\n")
     except RuntimeError as error:
         sys.exit(str(error))

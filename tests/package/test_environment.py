@@ -34,7 +34,7 @@ def lines(monkeypatch, absent=(), free=20e9):
     find, memory = environment.find_spec, environment.psutil.virtual_memory()
     monkeypatch.setattr(environment, "find_spec", lambda name: None if name in absent else find("sys"))
     monkeypatch.setattr(environment.psutil, "virtual_memory", lambda: memory._replace(available=free))
-    return list(environment.report())
+    return list(environment.preflight())
 
 
 def test_the_report_says_that_all_is_ready(monkeypatch):

@@ -451,7 +451,13 @@ def any_of(group):
 def test_ctrl_c_loses_no_finished_setting_and_leaves_no_process(tmp_path):
     """As in a terminal, where all processes of the group hear it."""
     line = [sys.executable, "-m", "manyheads.experiments", "kernels", "--jobs", "2", "--into", tmp_path]
-    program = subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        line,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have it ignored
+    )
     wait_for(lambda: (tmp_path / "kernels.json").exists())
     os.killpg(program.pid, signal.SIGINT)
     said = program.communicate(timeout=20)[1]

@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+REFERENCE = [f"chapters/package/{path.stem}" for path in sorted((ROOT / "chapters" / "package").glob("*.md"))]
 NOTEBOOKS = [page for page in LISTED if (ROOT / f"{page}.ipynb").exists()]
 PAGES = [*LISTED, "search"]
 THEMES, WIDTHS = ("light", "dark"), (1280, 390)

@@ -70,7 +70,7 @@ def test_the_contents_and_the_pages_are_the_same():
     wanted = {
         str(path.relative_to(ROOT).with_suffix(""))
         for kind in ("ipynb", "md")
-        for path in CHAPTERS.glob(f"*.{kind}")
+        for path in CHAPTERS.rglob(f"*.{kind}")
     }
     assert {str(Path(name).with_suffix("")) for name in contents} == wanted
 

@@ -21,6 +21,7 @@ from pages import (
     MAX_REQUESTS,
     NOTEBOOKS,
     PAGES,
+    REFERENCE,
     ROOT,
     THEMES,
     TOC,
@@ -476,7 +477,7 @@ def test_a_formula_is_found_as_one_types_it(tex):
 def test_every_section_is_a_place(site):
     script = (site / "_static" / "places.js").read_text(encoding="utf-8")
     written = json.loads(script.removeprefix("const places = ").rstrip(";\n"))
-    assert written.keys() == {f"{name}.html" for name in LISTED}
+    assert written.keys() == {f"{name}.html" for name in LISTED + REFERENCE}
     for name in LISTED:
         page = BeautifulSoup(html(site, name), "html.parser").article
         sections = [section["id"] for section in page.select("section[id]")]
