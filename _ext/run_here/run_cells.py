@@ -38,6 +38,14 @@ class _Explicit(ast.NodeTransformer):
         read = ast.parse(ast.unparse(node.target), mode="eval").body
         return self.generic_visit(ast.Assign([node.target], ast.BinOp(read, node.op, node.value), lineno=1))
 
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        """A hint alone binds nothing."""
+        return self.generic_visit(node) if node.value else ast.Expr(node.annotation)
+
+    def visit_Delete(self, node: ast.Delete) -> ast.AST:
+        """To delete a name reads it, and binds nothing."""
+        return ast.parse(", ".join(map(ast.unparse, node.targets))).body[0]
+
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> ast.AST:
         return self.generic_visit(ast.GeneratorExp(node.elt, node.generators))
 

@@ -59,6 +59,11 @@ CELLS = [
 WHOLE = run_cells.WHOLE
 
 
+def test_a_hint_alone_and_a_deletion_bind_nothing():
+    assert run_cells.needed(["x = 1", "x: int", "del x", "print(x)"], 3) == [(0, WHOLE)]
+    assert run_cells.needed(["x = 1", "x: int = 2", "print(x)"], 2) == [(1, WHOLE)]
+
+
 @pytest.mark.parametrize(
     ("number", "needs", "modules"),
     [
