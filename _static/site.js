@@ -35,7 +35,7 @@
   const search = document.querySelector("input[type=search]");
   search.setAttribute("aria-keyshortcuts", "Control+K Meta+K");
   const apple = /Mac|iPhone|iPad/.test(navigator.platform);
-  if (matchMedia("(hover: hover)").matches) search.placeholder += apple ? " ⌘ K" : " Ctrl K";
+  if (matchMedia("(hover: hover)").matches) search.placeholder += apple ? " (⌘ K)" : " (Ctrl K)";
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "k" || event.ctrlKey === event.metaKey || event.altKey || event.shiftKey)
       return;
