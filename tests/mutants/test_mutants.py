@@ -261,7 +261,7 @@ MUTANTS = {
         "no_bias_means_no_bias",
     ),
     "every head brings an output bias": (
-        "        one.out_proj.bias = None\n",
+        '        one.out_proj.register_parameter("bias", None)\n',
         "",
         "each_head_taken_out_is_a_layer_of_its_own",
     ),

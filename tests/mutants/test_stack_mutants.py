@@ -91,7 +91,7 @@ IN_GPT = {
     ),
     "a base of its own": ("bias=False, base=base)", "bias=False)"),
     "no shared heads": (
-        "RotaryAttention(d_model, n_heads, n_kv_heads, bias=False",
+        "RotaryAttention(d_model, n_heads, n_kv_heads=n_kv_heads, bias=False",
         "RotaryAttention(d_model, n_heads, bias=False",
     ),
     "the future seen": ("self.stack(self.embed(ids), causal=True)", "self.stack(self.embed(ids))"),
