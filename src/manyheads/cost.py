@@ -13,6 +13,8 @@ shared K/V heads   ``n_kv_heads`` as well        more queries than keys and valu
 In the formulas d = d_model, h = n_heads, g = n_kv_heads, c = d_head.
 """
 
+from manyheads.sizes import counts, of_heads
+
 
 def parameters(
     d_model: int,
@@ -56,7 +58,7 @@ def parameters(
     Source: Vaswani et al. 2017, section 3.2.2; shared K/V heads: Shazeer 2019, section 3, and
     Ainslie et al. 2023, section 2.2.
     """
-    n_kv_heads, d_head = _shape(d_model, n_heads, n_kv_heads, d_head)
+    d_model, n_heads, n_kv_heads, d_head = of_heads(d_model, n_heads, n_kv_heads, d_head)
     matrices = 2 * d_model * d_head * (n_heads + n_kv_heads)
     biases = d_head * (n_heads + 2 * n_kv_heads) + d_model
     return matrices + biases if bias else matrices
@@ -102,9 +104,9 @@ def matmul_flops(
     Source: Vaswani et al. 2017, table 1 and section 3.2.2. Sharing K/V heads saves projections only:
     scores and mix still run once a query head (Shazeer 2019, section 3).
     """
-    n_kv_heads, d_head = _shape(d_model, n_heads, n_kv_heads, d_head)
+    d_model, n_heads, n_kv_heads, d_head = of_heads(d_model, n_heads, n_kv_heads, d_head)
     n_key = n_query if n_key is None else n_key
-    _counts(n_query=n_query, n_key=n_key, batch=batch)
+    n_query, n_key, batch = counts(n_query=n_query, n_key=n_key, batch=batch)
     queries_and_output = 4 * n_query * d_model * n_heads * d_head
     keys_and_values = 4 * n_key * d_model * n_kv_heads * d_head
     scores_and_mix = 4 * n_query * n_key * n_heads * d_head
@@ -135,7 +137,7 @@ def softmax_operations(n_heads: int, *, n_query: int, n_key: int | None = None, 
     Source: Vaswani et al. 2017, equation 1, counted.
     """
     n_key = n_query if n_key is None else n_key
-    _counts(n_heads=n_heads, n_query=n_query, n_key=n_key, batch=batch)
+    n_heads, n_query, n_key, batch = counts(n_heads=n_heads, n_query=n_query, n_key=n_key, batch=batch)
     return batch * n_heads * n_query * (5 * n_key - 2)
 
 
@@ -171,7 +173,9 @@ def weights_bytes(
     Source: Vaswani et al. 2017, equation 1: one weight a head, query and key.
     """
     n_key = n_query if n_key is None else n_key
-    _counts(n_heads=n_heads, n_query=n_query, n_key=n_key, batch=batch, bytes_per_number=bytes_per_number)
+    n_heads, n_query, n_key, batch, bytes_per_number = counts(
+        n_heads=n_heads, n_query=n_query, n_key=n_key, batch=batch, bytes_per_number=bytes_per_number
+    )
     return batch * n_heads * n_query * n_key * bytes_per_number
 
 
@@ -215,33 +219,8 @@ def kv_cache_bytes(
 
     Source: Shazeer 2019, section 3 (one K/V head); Ainslie et al. 2023, section 2.2 (groups).
     """
-    n_kv_heads, d_head = _shape(d_model, n_heads, n_kv_heads, d_head)
-    _counts(n_tokens=n_tokens, n_layers=n_layers, batch=batch, bytes_per_number=bytes_per_number)
+    d_model, n_heads, n_kv_heads, d_head = of_heads(d_model, n_heads, n_kv_heads, d_head)
+    n_tokens, n_layers, batch, bytes_per_number = counts(
+        n_tokens=n_tokens, n_layers=n_layers, batch=batch, bytes_per_number=bytes_per_number
+    )
     return 2 * n_layers * batch * n_tokens * n_kv_heads * d_head * bytes_per_number
-
-
-def _shape(d_model: int, n_heads: int, n_kv_heads: int | None, d_head: int | None) -> tuple[int, int]:
-    """Fill in ``n_kv_heads`` and ``d_head`` as ``MultiHeadAttention`` does."""
-    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-    _counts(d_model=d_model, n_heads=n_heads, n_kv_heads=n_kv_heads)
-    if d_head is None and d_model % n_heads:
-        raise ValueError(
-            f"d_model must be divisible by n_heads: {d_model} / {n_heads} leaves "
-            f"{d_model % n_heads}; choose another n_heads or give d_head"
-        )
-    if n_heads % n_kv_heads:
-        raise ValueError(
-            f"n_heads must be divisible by n_kv_heads, so that each K/V head serves as many "
-            f"query heads: {n_heads} / {n_kv_heads} leaves {n_heads % n_kv_heads}"
-        )
-    d_head = d_model // n_heads if d_head is None else d_head
-    _counts(d_head=d_head)
-    return n_kv_heads, d_head
-
-
-def _counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool):
-            raise TypeError(f"{name} is counted and must be an int, got {count!r}")
-        if count < 1:
-            raise ValueError(f"{name} is counted from 1, got {name}={count}")

@@ -1,5 +1,6 @@
 """Closed formulas against what torch really counts, allocates and runs."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -203,6 +204,15 @@ def test_a_count_below_one_or_not_an_integer_is_refused(name, argument):
     for wrong in (2.0, True, "2"):
         with pytest.raises(TypeError, match=f"{argument} is counted and must be an int, got {wrong!r}"):
             call(**arguments | {argument: wrong})
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_integers_of_other_libraries_count_and_never_overflow(name):
+    call, arguments = CALLS[name]
+    large = {argument: size * 1000 for argument, size in arguments.items()}
+    found = call(**{argument: np.int32(size) for argument, size in large.items()})
+    assert type(found) is int
+    assert found == call(**large)
 
 
 # --- The stored sweep of what heads cost ---
