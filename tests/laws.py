@@ -9,6 +9,7 @@ called ``fact(attention)``. Truth comes from NumPy loops, from torch and from co
 import dataclasses
 import itertools
 import math
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from manyheads import reference
+from manyheads import reference, timing
 
 ATTEND, LAYERS, FACTS = [], [], []  # laws of the function, laws of the layers, facts
 MASKS = ("none", "causal", "padding", "random", "shared", "blind", "causal and padding")
@@ -255,6 +257,108 @@ def a_masked_position_changes_nothing_in_value_or_gradient(attention, case):
         for gradient in torch.autograd.grad(pushed(out), (key, value)):
             assert (gradient[hidden.expand_as(gradient)] == 0).all()
         assert (gradient[~hidden.expand_as(gradient)] != 0).all()  # what may be looked at does count
+
+
+@law(ATTEND)
+def a_key_hidden_from_all_changes_nothing_whatever_it_holds(attention, case):
+    mask, causal = case.masked()
+    hidden = ~case.allowed().any(-2)[..., None]  # (..., key, 1)
+    query, key, value = case.qkv(grad=True)
+    for return_weights in (False, True):
+
+        def run(key, value, query=query, return_weights=return_weights):
+            found = attention.attend(query, key, value, mask, causal=causal, return_weights=return_weights)
+            return found if return_weights else (found,)
+
+        wanted = run(key, value)
+        slopes = torch.autograd.grad(pushed(wanted[0]), (query, key, value))
+        for broken in (math.nan, math.inf, -math.inf):
+            held = [torch.where(hidden, broken, x).detach().requires_grad_() for x in (key, value)]
+            found = run(*held)
+            for ours, theirs in zip(found, wanted, strict=True):
+                near(ours, theirs, case)
+            for ours, theirs in zip(
+                torch.autograd.grad(pushed(found[0]), (query, *held)), slopes, strict=True
+            ):
+                near(ours, theirs, case, slack=4)
+
+
+@law(ATTEND)
+def what_one_query_sees_may_reach_the_others_but_no_other_sequence(attention, case):
+    """The rule for a key that is hidden from some queries only, as in the docstring of ``attend``."""
+    if not case.leading or case.leading[0] == 1:
+        return
+    mask, causal = case.masked()
+    query, key, value = case.qkv()
+    for return_weights, spoiled in itertools.product((False, True), (0, 1)):
+        held = [key.clone(), value.clone()]
+        held[spoiled][0] = math.nan
+        found = attention.attend(query, *held, mask, causal=causal, return_weights=return_weights)
+        found = found[0] if return_weights else found
+        near(found[1:], attention.attend(query, key, value, mask, causal=causal)[1:], case)
+
+
+@law(ATTEND)
+def one_set_of_queries_may_ask_many_sequences(attention, case):
+    query, key, value = case.qkv()
+    mask = case.allowed()
+    asks = query[(0,) * len(case.leading)]  # (query, d_head), the same for all
+    for asked in (asks, asks[(None,) * len(case.leading)]):
+        for return_weights in (False, True):
+            found = attention.attend(asked, key, value, mask, return_weights=return_weights)
+            wanted = attention.attend(asks.expand_as(query), key, value, mask, return_weights=return_weights)
+            for ours, theirs in zip(found, wanted, strict=True):
+                near(ours, theirs, case)
+
+
+@law(ATTEND)
+def no_score_is_too_low_for_a_hidden_key_to_weigh_nothing(attention, case):
+    """A mask that adds some large negative number lets hidden keys in where what may be seen scores lower."""
+    query, key, value = case.qkv()
+    mask, causal = case.masked()
+    allowed = case.allowed()
+    low = 200 if case.dtype == torch.float16 else 3e3
+    query = torch.full_like(query, low)
+    key = torch.where(allowed.any(-2)[..., None], -low, low).to(case.dtype).expand_as(key)
+    mix, weights = attention.attend(query, key, value, mask, causal=causal, return_weights=True)
+    near(weights, allowed.double() / allowed.sum(-1, keepdim=True).clamp_min(1), case)
+    near(attention.attend(query, key, value, mask, causal=causal), mix, case)
+
+
+@law(ATTEND)
+def a_scale_of_nothing_means_even_weights(attention, case):
+    query, key, value = case.qkv()
+    mask, causal = case.masked()
+    allowed = case.allowed()
+    mix, weights = attention.attend(query, key, value, mask, causal=causal, scale=0.0, return_weights=True)
+    near(weights, allowed.double() / allowed.sum(-1, keepdim=True).clamp_min(1), case)
+    near(attention.attend(query, key, value, mask, causal=causal, scale=0.0), mix, case)
+
+
+@law(ATTEND)
+def many_at_once_are_one_by_one_without_gradients_too(attention, case):
+    """``softmax(out=)`` knows neither vmap nor derivatives forward; the numbers must come all the same."""
+    query, key, value = case.qkv()
+    allowed = case.allowed()
+
+    def weights(query, key, allowed):
+        return attention.attend(query, key, key, allowed, return_weights=True)[1]
+
+    def run(query):
+        return attention.attend(query, key, value, allowed, return_weights=True)[0]
+
+    mix, wanted = attention.attend(query, key, value, allowed, return_weights=True)
+    with torch.no_grad():
+        if case.leading:
+            near(torch.func.vmap(weights)(query, key, allowed), wanted, case)
+        slope = torch.ones_like(query)
+        with warnings.catch_warnings():  # torch's own, about how it keeps its forward derivatives
+            warnings.simplefilter("ignore", DeprecationWarning)
+            out, forward = torch.func.jvp(run, (query,), (slope,))
+    near(out, mix, case)
+    query = query.requires_grad_()
+    (backward,) = torch.autograd.grad(pushed(run(query)), query)
+    near(pushed(forward), (backward * slope).sum(), case, slack=30)
 
 
 @law(ATTEND)
@@ -523,6 +627,79 @@ def huge_scores_stay_finite(attention):
 
 
 @fact
+def float16_holds_the_weights_of_scores_that_it_cannot_hold(attention):
+    query = torch.full((1, 1, 64), 100.0).half()
+    key = torch.stack([torch.full((64,), 110.0), torch.full((64,), 90.0)])[None].half()  # 88000 and 72000
+    value = torch.eye(2)[None].half()
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            mix, weights = attention.attend(query, key, value, return_weights=True)
+            near(weights, [[[1.0, 0.0]]])
+            near(mix, [[[1.0, 0.0]]])
+            near(attention.attend(query, key, value), [[[1.0, 0.0]]])
+    assert weights.dtype == mix.dtype == torch.float16
+    exact = attention.attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), return_weights=True)
+    assert {x.dtype for x in exact} == {torch.bfloat16}
+
+
+@fact
+def values_come_from_the_value_whatever_the_others_are(attention):
+    case = Case(n_query=7, n_key=7)
+    layer, (x, other) = case.layer(attention), case.tokens()
+    for query, key, value in itertools.product((x, other), repeat=3):
+        wanted = layer(*(given.clone() for given in (query, key, value)))  # no two are one object
+        near(layer(query, key, value), wanted)
+    near(layer(x, other), layer(x, other, other))
+
+
+@fact
+def a_layer_may_ask_many_padded_sequences_the_same(attention):
+    layer = attention.MultiHeadAttention(12, 2).double()
+    asks, read = (torch.randn(*shape, 12, dtype=torch.float64) for shape in ((1, 3), (5, 7)))
+    mask = attention.padding_mask([7, 3, 1, 5, 2], 7)
+    wanted = [layer(asks[0], read[i, :n]) for i, n in enumerate([7, 3, 1, 5, 2])]
+    for asked in (asks, asks[0]):
+        for given in (mask, mask[:, None].expand(5, 2, 3, 7)):
+            near(layer(asked, read, mask=given), torch.stack(wanted))
+            near(layer(asked, read, mask=given, return_weights=True)[0], torch.stack(wanted))
+
+
+@fact
+def everything_runs_where_there_are_shapes_and_no_numbers(attention):
+    """On the device ``meta``, and makes no tensor elsewhere: a device fault shows without a GPU."""
+
+    class OnlyMeta(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            if isinstance(found, torch.Tensor):
+                assert found.is_meta, f"{function} made a tensor on {found.device}"
+            return found
+
+    with torch.device("meta"):
+        layer, one = attention.MultiHeadAttention(12, 6, 2), attention.SelfAttention(12)
+        x, lengths = torch.empty(2, 5, 12), torch.empty(2, dtype=torch.int64)
+    with OnlyMeta():
+        padding, past = attention.padding_mask(lengths, 5), attention.causal_mask(5, device="meta")
+        for mask, causal, return_weights in itertools.product(
+            (None, padding, past), (False, True), (False, True)
+        ):
+            for of in (layer, one, layer.head(5)):
+                found = of(x, mask=mask, causal=causal, return_weights=return_weights)
+                assert (found[0] if return_weights else found).shape == (2, 5, 12)
+
+
+@fact
+def the_open_path_adds_one_square_of_scores_and_with_gradients_two(attention):
+    n, d_head = 512, 8
+    square = 4 * n * n
+    query, key, value = torch.randn(3, n, d_head)
+    for grad, squares in ((False, 1), (True, 2)):
+        with torch.set_grad_enabled(grad):
+            peak = timing.peak_memory(lambda: attention.attend(query, key, value, return_weights=True))
+        assert squares * square <= peak < (squares + 0.2) * square
+
+
+@fact
 def a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query(attention):
     """torch's kernels for GPUs give it some average, or NaN (seen in 2.11): here one like them stands in."""
 
@@ -660,6 +837,9 @@ def layers_drop_only_while_they_are_trained(attention):
                 near(first[1], second[1])  # weights are shown before dropout
                 first, second = first[0], second[0]
             assert not torch.allclose(first, second)
+        if hasattr(layer, "head"):  # a head taken out drops nothing, as its docstring says
+            one = layer.head(1).train()
+            near(one(x), one(x))
         layer.eval()
         near(layer(x), layer(x))
         near(layer(x), layer(x, return_weights=True)[0])
@@ -706,14 +886,82 @@ def an_uneven_split_says_so(attention):
 @fact
 def heads_are_counted_from_one_and_named_from_zero(attention):
     for wrong in ((0,), (-2,), (3, 0), (3, -3)):
-        with says(ValueError, "heads are counted from 1", f"n_heads={wrong[0]}"):
+        name = "n_heads" if len(wrong) == 1 else "n_kv_heads"
+        with says(ValueError, f"{name} is counted from 1, got {name}={wrong[-1]}"):
             attention.MultiHeadAttention(12, *wrong)
-    with says(ValueError, "width must be divisible by n_heads", "12 / 0", "no heads"):
+    with says(ValueError, "n_heads is counted from 1", "n_heads=0"):
         attention.split_heads(torch.zeros(2, 3, 12), 0)
+    with says(ValueError, "d_head is counted from 1", "d_head=0"):
+        attention.MultiHeadAttention(12, 3, d_head=0)
+    with says(ValueError, "d_head is counted from 1", "d_head=-1"):
+        attention.SelfAttention(12, -1)
+    for call in (
+        lambda: attention.MultiHeadAttention(64, 64 / 16),
+        lambda: attention.split_heads(torch.zeros(3, 64), 64 / 16),
+    ):
+        with says(TypeError, "n_heads is counted and must be an int, got 4.0"):
+            call()
+    with says(TypeError, "n_query is counted and must be an int, got 2.0"):
+        attention.causal_mask(2.0)
+    layer = attention.MultiHeadAttention(np.int64(12), np.int32(3))
+    assert (type(layer.d_head), layer.d_head) == (int, 4)
     layer = attention.MultiHeadAttention(12, 3)
     for i in (-1, 3):
         with says(IndexError, "heads run from 0 to 2", f"got {i}$"):
             layer.head(i)
+    with says(TypeError, "i is counted and must be an int, got 1.0"):
+        layer.head(1.0)
+
+
+@fact
+def a_dropout_that_is_no_share_says_so(attention):
+    x = torch.zeros(3, 12)
+    for wrong in (10, -0.1, math.nan):
+        for call in (
+            lambda wrong=wrong: attention.attend(x, x, x, dropout=wrong),
+            lambda wrong=wrong: attention.SelfAttention(12, dropout=wrong),
+            lambda wrong=wrong: attention.MultiHeadAttention(12, 3, dropout=wrong),
+        ):
+            with says(ValueError, "dropout is a share and lies between 0 and 1", f"got dropout={wrong}"):
+                call()
+
+
+@fact
+def what_is_no_tensor_of_floating_point_says_so(attention):
+    x = torch.zeros(2, 5, 12)
+    layers = attention.MultiHeadAttention(12, 3), attention.SelfAttention(12)
+    calls = {
+        "query": [lambda wrong: attention.attend(wrong, x, x), layers[0]],
+        "key": [lambda wrong: attention.attend(x, wrong, x), lambda wrong: layers[0](x, wrong)],
+        "value": [lambda wrong: attention.attend(x, x, wrong), lambda wrong: layers[0](x, x, wrong)],
+        "x": [layers[1], lambda wrong: attention.split_heads(wrong, 3), attention.merge_heads],
+    }
+    for name, call in [(name, call) for name, of in calls.items() for call in of]:
+        for wrong, kind in ((x.tolist(), "list"), (x.numpy(), "ndarray"), (None, "NoneType")):
+            if wrong is None and name in ("key", "value"):
+                continue  # left out
+            with says(TypeError, f"{name} must be a torch tensor, got {kind}", f"as_tensor.{name}."):
+                call(wrong)
+        if call is not attention.merge_heads:
+            with says(ValueError, name, r"shape .*\(12,\)"):
+                call(torch.zeros(12))
+    with says(ValueError, r"x must have shape .*head", r"got \(5, 12\)"):
+        attention.merge_heads(x[0])
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        with says(TypeError, "one floating-point dtype", str(dtype), "float32"):
+            attention.attend(*[x.to(dtype)] * 3)
+    for wrong in itertools.permutations([x, x, x.double()]):
+        with says(TypeError, "one floating-point dtype", "got .*float64"):
+            attention.attend(*wrong)
+    for layer in layers:
+        with says(TypeError, "dtype of the layer's weights, torch.float32, got torch.float64", r"layer.to"):
+            layer(x.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x.bfloat16()).dtype == torch.bfloat16
+    with says(
+        ValueError, "leading axes of query, key and value must broadcast", r"\(2, 5, 12\), \(3, 5, 12\)"
+    ):
+        attention.attend(x, torch.zeros(3, 5, 12), torch.zeros(3, 5, 12))
 
 
 @fact
@@ -748,8 +996,24 @@ def a_wrong_mask_says_so(attention):
             mask = torch.ones(2, 5, 7, dtype=torch.bool)
             attention.attend(q[:1], k[:1], k[:1], mask, return_weights=return_weights)
     x = torch.zeros(2, 5, 12)
+    layers = attention.MultiHeadAttention(12, 3), attention.SelfAttention(12)
     with says(ValueError, r"\(2, 3, 5, 5\)", r"got \(2, 4, 5, 5\)"):
-        attention.MultiHeadAttention(12, 3)(x, mask=torch.ones(2, 4, 5, 5, dtype=torch.bool))
+        layers[0](x, mask=torch.ones(2, 4, 5, 5, dtype=torch.bool))
+    for layer in layers:  # the shape that was passed, as nn.MultiheadAttention takes it
+        with says(ValueError, r"\(2, 5, 5\)", r"got \(6, 5, 5\)", r"mask.unflatten\(0, \(batch, n_heads"):
+            layer(x, mask=torch.ones(6, 5, 5, dtype=torch.bool))
+    takes = (
+        *(lambda mask, layer=layer: layer(x, mask=mask) for layer in layers),
+        lambda mask: attention.attend(x, x, x, mask),
+        lambda mask: attention.attend(x, x, x, mask, return_weights=True),
+        lambda mask: attention.attention_weights(x, x, mask),
+    )
+    for take in takes:
+        for wrong, kind in ((np.tri(5, dtype=bool), "ndarray"), ([[True] * 5] * 5, "list"), (True, "bool")):
+            with says(TypeError, f"mask must be a torch tensor, got {kind}", r"torch.as_tensor\(mask\)"):
+                take(wrong)
+        with says(TypeError, "mask must be boolean", "int64"):
+            take(torch.ones(5, 5, dtype=torch.int64))
 
 
 @fact
@@ -759,5 +1023,16 @@ def impossible_masks_say_so(attention):
     with says(ValueError, "at least as many keys as queries", "n_query=4", "n_key=3"):
         attention.attend(torch.zeros(4, 2), torch.zeros(3, 2), torch.zeros(3, 2), causal=True)
     for lengths in ([1, 4], [-1, 2]):
-        with says(ValueError, "between 0 and n_key=3", r"\[-?1, \d\]"):
-            attention.padding_mask(torch.tensor(lengths), 3)
+        for given in (lengths, torch.tensor(lengths)):
+            with says(ValueError, "between 0 and n_key=3", r"\[-?1, \d\]"):
+                attention.padding_mask(given, 3)
+    for wrong, shape in ((torch.ones(2, 4, dtype=torch.int64), r"\(2, 4\)"), (3, r"\(\)")):
+        with says(
+            ValueError, r"lengths have shape \(batch,\)", f"got {shape}", r"mask.bool\(\)\[:, None, :\]"
+        ):
+            attention.padding_mask(wrong, 4)
+    for wrong in ([1.0, 2.0], [True, False]):
+        with says(TypeError, "lengths are counted and must be integers"):
+            attention.padding_mask(torch.tensor(wrong), 4)
+    with says(ValueError, "n_key is counted from 1, got n_key=0"):
+        attention.padding_mask([0], 0)

@@ -27,11 +27,11 @@ def whole(**sizes: SupportsIndex) -> list[int]:
     found = []
     for name, size in sizes.items():
         try:
+            if isinstance(size, bool):
+                raise TypeError
             found.append(operator.index(size))
         except TypeError:
-            found.append(None)
-        if found[-1] is None or isinstance(size, bool):
-            raise TypeError(f"{name} is counted and must be an int, got {size!r}")
+            raise TypeError(f"{name} is counted and must be an int, got {size!r}") from None
     return found
 
 

@@ -24,8 +24,8 @@ MUTANTS = {
     "scale by the number of keys": ("query.shape[-1] ** -0.5", "key.shape[-2] ** -0.5", "pencil_numbers"),
     "scale upside down": ("(query * scale)", "(query / scale)", "pencil_numbers"),
     "own scale forgotten on the fused path": (
-        ", causal, scale=scale\n",
-        ", causal\n",
+        "dropout, causal, scale=scale)",
+        "dropout, causal)",
         "attend_agrees_with_torch",
     ),
     "softmax over the queries": ("return scores.softmax(-1)", "return scores.softmax(-2)", "pencil_numbers"),
@@ -36,8 +36,8 @@ MUTANTS = {
     ),
     "exp without a sum": ("return scores.softmax(-1)", "return scores.exp()", "pencil_numbers"),
     "no gradient through the keys": (
-        "@ key.transpose(-2, -1)",
-        "@ key.detach().transpose(-2, -1)",
+        "@ _without_hidden(key, mask).mT",
+        "@ _without_hidden(key, mask).mT.detach()",
         "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
     # masks
@@ -78,7 +78,7 @@ MUTANTS = {
         "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
     "only what is blind in every query counts as blind": (
-        "~mask.any(-1, keepdim=True)",
+        "~_any(mask, -1)[..., None]",
         "~mask.any()",
         "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
@@ -87,7 +87,7 @@ MUTANTS = {
         "return _softmax(scores)",
         "a_blind_query_gets_zeros_even_from_a_kernel_that_knows_no_such_query",
     ),
-    "a mask of one axis": ("torch.atleast_2d(mask)", "mask", "pencil_numbers"),
+    "a mask of one axis": ("mask = torch.atleast_2d(mask)", "mask = mask", "pencil_numbers"),
     "causal forgotten in the open": (
         "mask, causal = past if mask is None else mask & past, False",
         "mask, causal = mask, False",
@@ -124,7 +124,7 @@ MUTANTS = {
         "the_causal_mask_is_the_past_and_the_present",
     ),
     "causal with a cache left to torch": (
-        " or mask is not None or n_query != n_key)",
+        " or mask is not None or query.shape[-2] != key.shape[-2])",
         " or mask is not None)",
         "impossible_masks_say_so",
     ),
@@ -134,9 +134,112 @@ MUTANTS = {
         "the_padding_mask_keeps_the_real_tokens",
     ),
     "mask of a batch taken for one of heads": (
-        "mask = mask.unsqueeze(-3) if mask.ndim > 1 else mask",
-        "mask = mask",
+        "return mask.unsqueeze(-3) if mask.ndim > 1 else mask",
+        "return mask",
         "many_heads_are_the_sum_written_out_by_hand",
+    ),
+    # what is hidden
+    "a hidden key still computed with": (
+        "key = _without_hidden(key, mask)",
+        "key = key",
+        "a_key_hidden_from_all_changes_nothing_whatever_it_holds",
+    ),
+    "a hidden key in the gradient of the open path": (
+        "@ _without_hidden(key, mask).mT",
+        "@ key.mT",
+        "a_key_hidden_from_all_changes_nothing_whatever_it_holds",
+    ),
+    "a hidden value times zero": (
+        "value = _without_hidden(value, mask)",
+        "value = value",
+        "a_key_hidden_from_all_changes_nothing_whatever_it_holds",
+    ),
+    "hidden where one query can't see": (
+        "_any(torch.atleast_2d(mask), -2)",
+        "torch.atleast_2d(mask).all(-2)",
+        "attend_is_the_sum_written_out_by_hand",
+    ),
+    "hidden times zero": (
+        "torch.where(_any(torch.atleast_2d(mask), -2)[..., None], x, 0.0)",
+        "x * _any(torch.atleast_2d(mask), -2)[..., None]",
+        "a_key_hidden_from_all_changes_nothing_whatever_it_holds",
+    ),
+    "a large negative number for what is hidden": (
+        "torch.finfo(scores.dtype).min",
+        "-1e6",
+        "no_score_is_too_low_for_a_hidden_key_to_weigh_nothing",
+    ),
+    "float16's lowest number for what is hidden": (
+        "torch.finfo(scores.dtype).min",
+        "torch.finfo(torch.float16).min",
+        "no_score_is_too_low_for_a_hidden_key_to_weigh_nothing",
+    ),
+    # dtypes, devices, transforms
+    "float16 scores": (
+        "if dtype in (torch.float16, torch.bfloat16):",
+        "if False:",
+        "float16_holds_the_weights_of_scores_that_it_cannot_hold",
+    ),
+    "weights left in float32": (
+        "return _softmax(scores).to(dtype)",
+        "return _softmax(scores)",
+        "float16_holds_the_weights_of_scores_that_it_cannot_hold",
+    ),
+    "a scale of nothing taken for none": (
+        "scale = query.shape[-1] ** -0.5 if scale is None else scale",
+        "scale = scale or query.shape[-1] ** -0.5",
+        "a_scale_of_nothing_means_even_weights",
+    ),
+    "no transform without gradients": (
+        "except RuntimeError:  # under vmap",
+        "except ZeroDivisionError:  #",
+        "many_at_once_are_one_by_one_without_gradients_too",
+    ),
+    "two squares without gradients": (
+        "return torch.softmax(scores, -1, out=scores)",
+        "return scores.softmax(-1)",
+        "the_open_path_adds_one_square_of_scores_and_with_gradients_two",
+    ),
+    "a causal mask on the CPU": (
+        "key.shape[-2], device=query.device)",
+        "key.shape[-2]).to(query.device)",
+        "everything_runs_where_there_are_shapes_and_no_numbers",
+    ),
+    "lengths looked at where there are none": (
+        "if not lengths.is_meta and lengths",
+        "if lengths",
+        "everything_runs_where_there_are_shapes_and_no_numbers",
+    ),
+    "a head made on the CPU": (
+        "with self.in_proj_weight.device:",
+        "if True:",
+        "everything_runs_where_there_are_shapes_and_no_numbers",
+    ),
+    # leading axes
+    "leading axes of the query alone": (
+        "*(x.shape[:-2] for x in (query, key, value))",
+        "*(x.shape[:-2] for x in (query,))",
+        "one_set_of_queries_may_ask_many_sequences",
+    ),
+    "axes counted by the query alone": (
+        "n_axes = max(query.ndim, key.ndim, value.ndim)",
+        "n_axes = query.ndim",
+        "one_set_of_queries_may_ask_many_sequences",
+    ),
+    "a head's dropout kept": (
+        "self.d_head, bias=self.in_proj_bias is not None)",
+        "self.d_head, bias=self.in_proj_bias is not None, dropout=self.dropout)",
+        "layers_drop_only_while_they_are_trained",
+    ),
+    "values of the key where query and key are one": (
+        "if query is key is value:",
+        "if query is key:",
+        "values_come_from_the_value_whatever_the_others_are",
+    ),
+    "keys of the query where query and value are one": (
+        "if query is key is value:",
+        "if query is value:",
+        "values_come_from_the_value_whatever_the_others_are",
     ),
     # dropout
     "dropped weights returned": (
@@ -185,7 +288,7 @@ MUTANTS = {
         "return x.sum(-3)",
         "gradients_are_the_slopes",
     ),
-    "axes of length 1 lost": ("    )[(0,) * len(axes)]", "    ).squeeze()", "pencil_numbers"),
+    "axes of length 1 lost": ("mix = mix[(0,) * (4 - n_axes)]", "mix = mix.squeeze()", "pencil_numbers"),
     # projections
     "W_o forgotten": (
         "out = self.out_proj(merge_heads(mix))",
@@ -228,11 +331,6 @@ MUTANTS = {
         "map(F.linear, (query, key, value), weights",
         "map(F.linear, (query, key, key), weights",
         "agrees_with_torch_multihead_attention",
-    ),
-    "every head as wide as the model": (
-        "self.d_head = d_model // n_heads if",
-        "self.d_head = d_model if",
-        "weights_are_as_many_for_every_number_of_heads",
     ),
     "weights start at zero": (
         "nn.init.xavier_uniform_(torch.empty(d_out, d_in))",
@@ -278,12 +376,74 @@ MUTANTS = {
         "1 in (m, s) or m == s for m, s",
         "a_wrong_mask_says_so",
     ),
-    "uneven split taken": (
-        "if d_head is None and d_model % n_heads:",
-        "if False:",
+    "sizes unchecked": (
+        "sizes = of_heads(d_model, n_heads, n_kv_heads, d_head)",
+        "sizes = d_model, n_heads, n_kv_heads or n_heads, d_head or d_model // n_heads",
         "an_uneven_split_says_so",
     ),
-    "uneven sharing taken": ("if n_heads % n_kv_heads:", "if False:", "an_uneven_split_says_so"),
+    "sizes of one head unchecked": (
+        "= counts(d_model=d_model, d_head=d_model if d_head is None else d_head)",
+        "= d_model, d_model if d_head is None else d_head",
+        "heads_are_counted_from_one_and_named_from_zero",
+    ),
+    "a head counted in fractions": (
+        "(i,) = whole(i=i)",
+        "pass",
+        "heads_are_counted_from_one_and_named_from_zero",
+    ),
+    "split into a fraction of heads": (
+        "    (n_heads,) = counts(n_heads=n_heads)\n",
+        "",
+        "heads_are_counted_from_one_and_named_from_zero",
+    ),
+    "dropout unchecked in attend": (
+        "    _check(query, key, value, mask)\n    share(dropout=dropout)\n",
+        "    _check(query, key, value, mask)\n",
+        "a_dropout_that_is_no_share_says_so",
+    ),
+    "arrays taken for tensors": (
+        "if not isinstance(x, Tensor):",
+        "if False:",
+        "what_is_no_tensor_of_floating_point_says_so",
+    ),
+    "integers taken": (
+        "not query.is_floating_point() or ",
+        "",
+        "what_is_no_tensor_of_floating_point_says_so",
+    ),
+    "dtypes mixed": (" or len(set(dtypes)) > 1:", ":", "what_is_no_tensor_of_floating_point_says_so"),
+    "one token without its axis": (
+        "        if x.ndim < 2:\n            raise ValueError(\n",
+        "        if False:\n            raise ValueError(\n",
+        "what_is_no_tensor_of_floating_point_says_so",
+    ),
+    "the layer's dtype unchecked": (
+        "if x.dtype != dtype and",
+        "if False and",
+        "what_is_no_tensor_of_floating_point_says_so",
+    ),
+    "no autocast": (
+        " and not torch.is_autocast_enabled(x.device.type)",
+        "",
+        "what_is_no_tensor_of_floating_point_says_so",
+    ),
+    "a mask's shape told as the layer made it": (
+        "    _check_mask(mask, (*scores[:-3], *scores[-2:]))\n",
+        "",
+        "a_wrong_mask_says_so",
+    ),
+    "an array for a layer's mask": (
+        '(..., head, query, key)."""\n    _check_tensor("mask", mask)\n',
+        '(..., head, query, key)."""\n',
+        "a_wrong_mask_says_so",
+    ),
+    "weights of an unchecked mask": (
+        "_check(query, key, key, mask)",
+        "_check(query, key, key, None)",
+        "a_wrong_mask_says_so",
+    ),
+    "a mask where lengths belong": ("if lengths.ndim != 1:", "if False:", "impossible_masks_say_so"),
+    "lengths that are true or false": (" or lengths.dtype == torch.bool:", ":", "impossible_masks_say_so"),
     "head counted from the end": (
         "if not 0 <= i < self.n_heads:",
         "if not i < self.n_heads:",
