@@ -114,3 +114,105 @@ def test_without_loops_it_is_the_same(leading, sizes, mask, dtype, seed):
         np.testing.assert_allclose(weights[at], wanted_weights, **tolerance)
     for old, new in zip(before, (query, key, value), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+BOTH = pytest.mark.parametrize("attend", [reference.attention, reference.attend_vectorised])
+
+
+@BOTH
+def test_what_is_hidden_changes_nothing_whatever_it_holds(attend):
+    query, key, value = draw(3, 5), draw(7, 5, seed=1), draw(7, 2, seed=2)
+    mask = draw(3, 7, seed=3) > -0.5
+    mask[:, 4] = False
+    wanted = attend(query, key, value, mask)
+    for broken in (math.nan, math.inf, -math.inf):
+        key[4], value[4] = broken, broken
+        for found, right in zip(attend(query, key, value, mask), wanted, strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def test_the_loops_hide_what_only_some_may_see():
+    query, key, value, mask = draw(7, 5), draw(7, 5, seed=1), draw(7, 2, seed=2), np.tri(7, dtype=bool)
+    wanted, _ = reference.attention(query, key, value, mask)
+    value[6] = math.nan
+    found, _ = reference.attention(query, key, value, mask)
+    np.testing.assert_array_equal(found[:6], wanted[:6])
+    assert np.isnan(found[6]).all()
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int32])
+def test_integers_are_numbers_too(attend, dtype):
+    for query, key, value in (
+        (np.eye(2, dtype=dtype), np.eye(2), np.eye(2)),
+        (np.eye(2, dtype=dtype),) * 3,
+        (np.eye(2), np.eye(2, dtype=dtype), np.eye(2, dtype=dtype)),
+    ):
+        mix, weights = attend(query, key, value)
+        np.testing.assert_allclose(weights, [[0.6697615, 0.3302385], [0.3302385, 0.6697615]], atol=1e-7)
+        np.testing.assert_allclose(mix, weights, atol=1e-7)
+        assert mix.dtype == weights.dtype == np.float64
+    large = np.full((1, 4), 100, dtype)  # 4 · 100² is too large for eight bits
+    np.testing.assert_array_equal(attend(large, np.vstack([large, large - 99]), np.eye(2))[1], [[1, 0]])
+    with pytest.raises(TypeError, match="real numbers, got complex128, float64 and float64"):
+        attend(np.eye(2, dtype=complex), np.eye(2), np.eye(2))
+
+
+def test_halves_are_widened_before_their_scores_overflow():
+    query, key = np.full((1, 64), 100, np.float16), np.repeat(np.array([[110], [90]], np.float16), 64, 1)
+    mix, weights = reference.attend_vectorised(query, key, np.eye(2, dtype=np.float16))
+    np.testing.assert_array_equal(weights, [[1, 0]])
+    np.testing.assert_array_equal(mix, [[1, 0]])
+    assert mix.dtype == np.float32
+
+
+@BOTH
+def test_each_row_has_its_own_softmax_whatever_the_others_hold(attend):
+    query, key, value = draw(3, 5), draw(7, 5, seed=1), draw(7, 2, seed=2)
+    for large in (1e3, 1e6, 1e300):
+        mix, weights = attend(np.vstack([query, large * query[:1]]), key, value)
+        np.testing.assert_array_equal(weights[:3], attend(query, key, value)[1])
+        np.testing.assert_array_equal(mix[:3], attend(query, key, value)[0])
+        assert weights[3].max() == 1 == weights[3].sum()
+
+
+@BOTH
+def test_a_hidden_key_weighs_nothing_however_low_the_others_score(attend):
+    query, key, value = np.full((2, 4), -1e3), np.full((3, 4), 1e3), draw(3, 2)
+    mix, weights = attend(query, key, value, np.array([[True, False, True], [False, False, False]]))
+    np.testing.assert_array_equal(weights, [[0.5, 0, 0.5], [0, 0, 0]])
+    np.testing.assert_allclose(mix, [(value[0] + value[2]) / 2, [0, 0]])
+
+
+@BOTH
+def test_a_mask_that_is_not_boolean_is_refused(attend):
+    query = key = value = np.eye(4)
+    for mask in (np.triu(np.full((4, 4), -np.inf), 1), np.tri(4), np.tri(4, dtype=int), [[0, 1, 1, 1]] * 4):
+        with pytest.raises(
+            TypeError, match=r"must be boolean, True = may look, got (float|int)64.*mask == 0"
+        ):
+            attend(query, key, value, mask)
+    wanted = attend(query, key, value, np.tri(4, dtype=bool))[1]
+    np.testing.assert_array_equal(attend(query, key, value, np.tri(4, dtype=bool).tolist())[1], wanted)
+
+
+@BOTH
+def test_shapes_that_do_not_fit_are_told(attend):
+    for shapes in (((3, 5), (7, 4), (7, 2)), ((3, 5), (7, 5), (6, 2)), ((5,), (7, 5), (7, 2))):
+        with pytest.raises(ValueError, match=r"must fit, got query \((3, )?5.* key \(7, \d\) and"):
+            attend(*map(np.zeros, shapes))
+    for shape in ((7, 3), (2, 3, 7), (4,)):
+        with pytest.raises(ValueError, match=rf"= \(3, 7\), got \({str(shape)[1:-1]}\)"):
+            attend(np.zeros((3, 5)), np.zeros((7, 5)), np.zeros((7, 2)), np.ones(shape, bool))
+
+
+def test_the_loops_take_one_head():
+    with pytest.raises(ValueError, match=r"two axes, got query \(2, 3, 5\).*attend_vectorised"):
+        reference.attention(np.zeros((2, 3, 5)), np.zeros((2, 7, 5)), np.zeros((2, 7, 2)))
+    with pytest.raises(ValueError, match="at least one score"):
+        reference.softmax([])
+    x, w = np.zeros((3, 4)), np.zeros((2, 4, 5))
+    with pytest.raises(
+        ValueError, match=r"w_k must have shape \(head, d_model, d_head\) = \(2, 4, d_head\), got"
+    ):
+        reference.multi_head_attention(x, w, w[:1], w, w.swapaxes(1, 2))
