@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import math
+import operator
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -14,7 +15,7 @@ def number(answer: float | None, digest: str, digits: int = 3) -> None:
     Parameters
     ----------
     answer : float or None
-        What the learner found; ``None`` means not answered yet.
+        What the learner found, also as an array or a tensor of one number; ``None`` means not answered yet.
     digest : str
         :func:`fingerprint` of the right number.
     digits : int
@@ -22,19 +23,23 @@ def number(answer: float | None, digest: str, digits: int = 3) -> None:
 
     Raises
     ------
-    TypeError
-        If the answer isn't a single number.
+    TypeError, ValueError
+        As :func:`fingerprint`.
     """
     if answer is None or answer is ...:
         print("Not answered yet. Write your number in the cell above, then run this one again.")
     elif fingerprint(answer, digits) == digest:
         print("Right.")
     else:
-        print(f"Not yet: {float(answer):.{digits}g} isn't it. The check reads {digits} significant digits.")
+        found = f"{_array(answer).item():.{digits}g}"
+        print(f"Not yet: {found} isn't it. The check reads {digits} significant digits.")
 
 
 def fingerprint(answer: float, digits: int = 3) -> str:
-    """Make the fingerprint that :func:`number` compares: easy to make from the answer, hard to turn back.
+    """Make the fingerprint that :func:`number` compares, so that a page shows no answer by accident.
+
+    It hides nothing from whoever wants to know: of three digits there are few numbers, and a fraction of a
+    second is enough to try all of them.
 
     Parameters
     ----------
@@ -50,11 +55,15 @@ def fingerprint(answer: float, digits: int = 3) -> str:
     Raises
     ------
     TypeError
-        If the answer isn't a single finite number.
+        If the answer isn't a single finite number, or there isn't a whole number of digits.
+    ValueError
+        If no digit counts.
     """
+    if operator.index(digits) < 1:
+        raise ValueError(f"at least one digit must count, got digits={digits}")
     try:
-        value = float(answer) + 0.0  # turns -0.0 into 0.0
-    except (TypeError, ValueError):
+        value = _array(answer).item() + 0.0  # turns -0.0 into 0.0
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"the answer must be one number, got {answer!r}") from None
     if not math.isfinite(value):
         raise TypeError(f"the answer must be one finite number, got {value}")
@@ -102,16 +111,29 @@ def behaves(function: Callable, like: Callable, cases: Iterable[tuple], toleranc
     Parameters
     ----------
     function : callable
-        The learner's; returning ``None`` or ``...`` means not answered yet.
+        The learner's; returning ``None`` or ``...`` means not answered yet. It may return a number, an array,
+        a tensor of any kind, or a list of them.
     like : callable
         One that is right, with the same arguments.
     cases : iterable of tuple
-        Arguments to call both with.
+        Arguments to call both with. Each call gets copies, so that a second run meets the same cases.
     tolerance : float
-        Largest difference that still counts as equal.
+        Largest difference that still counts as equal. Infinities of one sign are equal, and so is NaN to NaN.
+
+    Raises
+    ------
+    ValueError
+        If there is no case: nothing would be proved. A generator has none left when it is run through again.
     """
+    cases = list(cases)
+    if not cases:
+        raise ValueError(
+            "a check needs at least one case, got none: give a list, for a generator is empty when it is run "
+            "through again"
+        )
     for number_of_case, case in enumerate(cases, 1):
         wanted = _array(like(*copy.deepcopy(case)))
+        where = f"case {number_of_case}, called with {_in_words(case)},"
         try:
             found = function(*copy.deepcopy(case))  # a function that works in place must not spoil the case
             if found is None or found is ...:
@@ -119,21 +141,34 @@ def behaves(function: Callable, like: Callable, cases: Iterable[tuple], toleranc
                 return
             found = _array(found)
         except Exception as error:  # a learner's mistake is an answer, not a crash
-            print(f"Not yet: case {number_of_case} raises {type(error).__name__}: {error}")
+            print(f"Not yet: {where} raises {type(error).__name__}: {error}")
             return
         if found.shape != wanted.shape:
-            print(
-                f"Not yet: case {number_of_case} should have shape {wanted.shape}, yours has {found.shape}."
-            )
+            print(f"Not yet: {where} should have shape {wanted.shape}, yours has {found.shape}.")
             return
-        worst = np.max(np.abs(found - wanted), initial=0.0)
+        differ = (found != wanted) & ~(np.isnan(found) & np.isnan(wanted))  # inf - inf would be NaN
+        worst = np.max(np.abs(found[differ] - wanted[differ]), initial=0.0)
         if not worst <= tolerance:
-            print(f"Not yet: case {number_of_case} has the right shape, but is off by up to {worst:.2g}.")
+            print(f"Not yet: {where} has the right shape, but is off by up to {worst:.2g}.")
             return
     print("Right.")
 
 
 def _array(value) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach()
+    if isinstance(value, list | tuple):
+        value = [_array(one) for one in value]
+    if hasattr(value, "detach"):  # a tensor of torch, whose bfloat16 NumPy doesn't know
+        value = value.detach().double().cpu()
     return np.asarray(value, dtype=float)
+
+
+def _in_words(case: tuple) -> str:
+    """Name what a function was called with: small things as they are, large ones by kind and shape."""
+    words = []
+    for given in case:
+        text = " ".join(repr(given).split())
+        if len(text) > 40:
+            shape = f" of shape {tuple(given.shape)}" if hasattr(given, "shape") else ""
+            text = f"{type(given).__name__}{shape}"
+        words.append(text)
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) or "nothing"
