@@ -171,4 +171,4 @@ def _in_words(case: tuple) -> str:
             shape = f" of shape {tuple(given.shape)}" if hasattr(given, "shape") else ""
             text = f"{type(given).__name__}{shape}"
         words.append(text)
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) or "nothing"
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:]) or "nothing"

@@ -158,7 +158,7 @@ def attend_vectorised(query, key, value, mask=None):
     """
     query, key, value, mask = _checked(query, key, value, mask)
     if mask is not None:  # what is hidden from all queries may hold NaN
-        seen = np.atleast_2d(mask).any(-2)[..., None]
+        seen = np.any(mask, -2)[..., None]
         key, value = (np.where(seen, x, x.dtype.type(0)) for x in (key, value))
     scale = query.dtype.type(query.shape[-1] ** -0.5)
     weights = (query * scale) @ key.swapaxes(-2, -1)  # scores, (..., query, key)

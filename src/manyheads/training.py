@@ -15,6 +15,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
+from manyheads.sizes import counts, whole
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -105,7 +107,10 @@ def fit(
     Raises
     ------
     ValueError
-        If no seed is given, or a seed is given twice.
+        If no seed is given, or a seed is given twice, if there is no step or no example, if the rate isn't
+        positive, or if the model draws random numbers while it runs, as with dropout.
+    TypeError
+        If a seed, the steps or the batch isn't a whole number.
     FloatingPointError
         If a loss isn't finite.
 
@@ -113,6 +118,10 @@ def fit(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"give at least one seed, and each once: got {list(seeds)}")
+    seeds = [seed for each in seeds for seed in whole(seed=each)]
+    steps, batch = counts(steps=steps, batch=batch)
+    if not 0 < lr < math.inf:
+        raise ValueError(f"a learning rate is a positive number, got lr={lr}")
     models = [_seeded(build, seed) for seed in seeds]
     parameters, buffers = stack_module_state(models)  # each (seed, ...)
     optimizer = torch.optim.Adam(parameters.values(), lr)
@@ -126,7 +135,15 @@ def fit(
     for step in trange(steps, disable=not progress, leave=False, desc=f"{len(seeds)} seeds"):
         inputs, targets = _stack([task.draw(stream, batch) for stream in streams])
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernel can't be run under vmap
-            losses = vmap(loss_of_one)((parameters, buffers), inputs, targets)  # (seed,)
+            try:
+                losses = vmap(loss_of_one)((parameters, buffers), inputs, targets)  # (seed,)
+            except RuntimeError as error:
+                if "randomness" not in str(error):
+                    raise
+                raise ValueError(
+                    "fit trains without dropout or other random numbers in the model, so that one seed's "
+                    "numbers don't hang on how many others are trained beside it: build it with dropout=0"
+                ) from error
         _check_finite(losses.detach(), step, seeds, lr)
         optimizer.zero_grad()
         losses.sum().backward()  # no seed's loss depends on another seed's parameters

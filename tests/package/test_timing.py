@@ -155,6 +155,17 @@ def test_peak_memory_counts_only_what_the_run_adds():
     assert timing.peak_memory(lambda: kept[:3].clone()) == 12
 
 
+def test_peak_memory_does_not_count_what_only_the_first_call_makes_and_keeps():
+    kept = []
+
+    def run():
+        if not kept:
+            kept.append(torch.zeros(100_000))
+        return kept[0][:3].clone()
+
+    assert timing.peak_memory(run) == 12
+
+
 def test_naive_attention_stores_its_weights_and_the_fused_kernel_does_not():
     q = torch.randn(1, 5, 512, 16)
     weights = 4 * 5 * 512**2

@@ -100,23 +100,66 @@ def test_each_seed_keeps_its_own_buffers():
 
 
 class BreaksAtStep3(Square):
-    def __init__(self):
-        self.steps = 0
+    def __init__(self, broken):
+        self.steps, self.broken = 0, broken
 
     def draw(self, stream, size):
         self.steps += 1
         is_second_seed = self.steps % 2 == 0
-        return (), torch.tensor(math.nan if self.steps > 6 and is_second_seed else 0.0)
+        return (), torch.tensor(self.broken if self.steps > 6 and is_second_seed else 0.0)
 
     def loss(self, output, target):
         return output.square() + target
 
 
-def test_a_loss_that_is_not_finite_names_the_step_the_seed_and_what_to_do():
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_names_the_step_the_seed_and_what_to_do(broken):
     with pytest.raises(
-        FloatingPointError, match=r"the loss of seed 23 is nan at step 3: train with a rate below lr=0.01"
+        FloatingPointError,
+        match=rf"the loss of seed 23 is {broken} at step 3: train with a rate below lr=0.01",
     ):
-        fit(Constant, BreaksAtStep3(), seeds=[19, 23], steps=10)
+        fit(Constant, BreaksAtStep3(broken), seeds=[19, 23], steps=10)
+
+
+class Noisy(MultiHeadAttention):
+    def forward(self, query, *others, **options):
+        return super().forward(query + torch.rand(query.shape), *others, **options)
+
+
+@pytest.mark.parametrize(
+    "build_random",
+    [lambda: MultiHeadAttention(16, 2, dropout=0.1), lambda: Noisy(16, 2)],
+    ids=["dropout", "noise"],
+)
+def test_a_model_that_draws_while_it_runs_is_refused(build_random):
+    with pytest.raises(ValueError, match=r"fit trains without dropout or other random numbers.*dropout=0"):
+        fit(build_random, Nearest(), seeds=[0, 1], steps=2)
+
+
+class WrongShape(MultiHeadAttention):
+    def forward(self, query, *others, **options):
+        return super().forward(query @ query, *others, **options)
+
+
+def test_an_error_of_the_model_comes_as_it_is():
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fit(lambda: WrongShape(16, 2), Nearest(), seeds=[0], steps=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "told"),
+    [
+        ({"steps": 0}, ValueError, "steps is counted from 1, got steps=0"),
+        ({"steps": 2.5}, TypeError, "steps is counted and must be an int, got 2.5"),
+        ({"batch": 0}, ValueError, "batch is counted from 1, got batch=0"),
+        ({"seeds": [1.5]}, TypeError, "seed is counted and must be an int, got 1.5"),
+        ({"lr": 0.0}, ValueError, "a learning rate is a positive number, got lr=0.0"),
+        ({"lr": math.nan}, ValueError, "positive number, got lr=nan"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(wrong, error, told):
+    with pytest.raises(error, match=told):
+        fit(build, Nearest(), **{"seeds": [0], "steps": 2} | wrong)
 
 
 @pytest.mark.parametrize("seeds", [[], [3, 5, 3]])
