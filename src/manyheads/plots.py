@@ -183,12 +183,12 @@ def heatmap(
 
     Parameters
     ----------
-    weights : array of shape (query, key)
-        Between 0 and 1.
+    weights : array or tensor of shape (query, key)
+        Between 0 and 1; of any precision, with gradients or without.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     rows, columns : list of str, optional
-        Labels of the queries and of the keys.
+        Labels of the queries and of the keys, drawn as they are written: tokens as ``$$`` are no formulas.
     values : bool
         Whether to write each weight into its cell.
     color : str
@@ -201,14 +201,13 @@ def heatmap(
     Raises
     ------
     ValueError
-        If a weight isn't between 0 and 1, or the labels don't match the shape.
+        If a weight isn't between 0 and 1, there is none, or the labels don't match the shape.
     """
-    weights = np.asarray(weights, dtype=float)
-    if weights.ndim != 2 or not ((weights >= -1e-6) & (weights <= 1 + 1e-6)).all():
-        raise ValueError(
-            f"weights must have shape (query, key) and lie between 0 and 1, "
-            f"got shape {weights.shape}, from {weights.min()} to {weights.max()}"
-        )
+    weights = _array(weights)
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise ValueError(f"weights must have shape (query, key), at least 1 each, got shape {weights.shape}")
+    if not ((weights >= -1e-6) & (weights <= 1 + 1e-6)).all():
+        raise ValueError(f"weights must lie between 0 and 1, got {weights.min()} to {weights.max()}")
     for name, labels, n in (("rows", rows, weights.shape[0]), ("columns", columns, weights.shape[1])):
         if labels is not None and len(labels) != n:
             raise ValueError(f"{name} needs one label for each of the {n}, got {len(labels)}")
@@ -221,7 +220,9 @@ def heatmap(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     for axis, labels in ((ax.xaxis, columns), (ax.yaxis, rows)):
-        axis.set_ticks([] if labels is None else np.arange(len(labels)) + 0.5, labels)
+        axis.set_ticks([])
+        if labels is not None:
+            axis.set_ticks(np.arange(len(labels)) + 0.5, labels, parse_math=False)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     if values:
@@ -238,8 +239,8 @@ def spread(
 
     Parameters
     ----------
-    x : array of shape (setting,)
-    runs : array of shape (setting, seed)
+    x : array or tensor of shape (setting,)
+    runs : array or tensor of shape (setting, seed)
     ax : Axes, optional
         Where to draw; a new figure if left out.
     label : str, optional
@@ -256,7 +257,7 @@ def spread(
     ValueError
         If ``x`` and ``runs`` differ in their number of settings.
     """
-    x, runs = np.asarray(x), np.asarray(runs, dtype=float)
+    x, runs = _array(x), _array(runs)
     if runs.ndim != 2 or len(runs) != len(x):
         raise ValueError(f"runs must have shape (setting, seed) with {len(x)} settings, got {runs.shape}")
     ax = figure()[1] if ax is None else ax
@@ -266,3 +267,9 @@ def spread(
         color=mean.get_color(), alpha=0.5,
     )  # fmt: skip
     return ax
+
+
+def _array(values) -> np.ndarray:
+    if hasattr(values, "detach"):  # a tensor of torch, maybe with gradients or in bfloat16
+        values = values.detach().double().cpu()
+    return np.asarray(values, dtype=float)

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
@@ -189,6 +190,24 @@ def test_queries_go_down_and_keys_go_right_and_each_is_labelled():
     assert written == {(j + 0.5, i + 0.5): f"{weights[i, j]:.2f}" for i in range(2) for j in range(3)}
 
 
+def test_tokens_are_text():
+    tokens = ["$$", "$x_1$", "{", r"\frac", " $a", "%"]
+    ax = plots.heatmap(np.eye(6), rows=tokens, columns=tokens[::-1])
+    ax.figure.canvas.draw()  # a formula that can't be parsed would be found here
+    for axis, labels in ((ax.yaxis, tokens), (ax.xaxis, tokens[::-1])):
+        assert [label.get_text() for label in axis.get_ticklabels()] == labels
+        assert not any(label.get_parse_math() for label in axis.get_ticklabels())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_tensors_are_drawn_as_they_come_from_a_layer(dtype):
+    weights = torch.eye(2, dtype=dtype, requires_grad=True)
+    (mesh,) = plots.heatmap(weights).collections
+    np.testing.assert_array_equal(mesh.get_array(), np.eye(2))
+    _, dots = plots.spread(torch.tensor([3, 5]), weights).lines
+    np.testing.assert_array_equal(dots.get_xydata(), [[3, 1], [3, 0], [5, 0], [5, 1]])
+
+
 def test_the_readers_axes_come_back():
     fig, ax = plots.figure()
     assert plots.heatmap([[1.0]], ax) is ax
@@ -201,10 +220,12 @@ def test_the_readers_axes_come_back():
 @pytest.mark.parametrize(
     ("weights", "labels", "message"),
     [
-        ([[0.5, 1.1]], {}, r"between 0 and 1, got shape \(1, 2\), from 0.5 to 1.1"),
-        ([[-0.1]], {}, "from -0.1"),
+        ([[0.5, 1.1]], {}, "between 0 and 1, got 0.5 to 1.1"),
+        ([[-0.1]], {}, "got -0.1"),
         ([[np.nan]], {}, "nan"),
         ([0.5], {}, r"shape \(query, key\).* got shape \(1,\)"),
+        ([[]], {}, r"at least 1 each, got shape \(1, 0\)"),
+        (np.ones((0, 3)), {}, r"at least 1 each, got shape \(0, 3\)"),
         ([[0.5, 0.5]], {"rows": ["a", "b"]}, "rows needs one label for each of the 1, got 2"),
         ([[0.5, 0.5]], {"columns": ["a"]}, "columns needs one label for each of the 2, got 1"),
     ],
