@@ -166,7 +166,7 @@ def test_the_site_holds_pyodide_as_published_and_the_light_rooms(site):
         assert hashlib.sha256((folder / Path(name).name).read_bytes()).hexdigest() == sha256
     with zipfile.ZipFile(folder / "manyheads.zip") as rooms:
         names = {Path(name).stem for name in rooms.namelist()}
-        assert names == {"__init__", "reference", "checks", "cost", "show", "packages", "bootstrap"}
+        assert names == {"__init__", "reference", "checks", "cost", "show", "packages", "bootstrap", "sizes"}
         for name in rooms.namelist():
             assert rooms.read(name) == (ROOT / "src" / name).read_bytes()
 
